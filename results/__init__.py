@@ -1,0 +1,1 @@
+"""Run directories -> DuckDB -> statistics -> report."""

@@ -1,0 +1,1 @@
+"""One run: rollouts -> buffer -> learner -> weight sync -> trace; and the evaluation of its checkpoints."""

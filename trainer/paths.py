@@ -1,0 +1,110 @@
+"""Where everything of a sweep lies. The one place that knows file names."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The files of one run."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The run's whole configuration, a `RunFile`."""
+        return self.root / "config.json"
+
+    @property
+    def status(self) -> Path:
+        """State, attempt, process and heartbeat, a `RunStatus`; replaced atomically."""
+        return self.root / "status.json"
+
+    @property
+    def trace(self) -> Path:
+        """Append-only records, one JSON object a line: the durable truth."""
+        return self.root / "trace.jsonl"
+
+    @property
+    def rollouts(self) -> Path:
+        """Text, tokens, logprobs and rewards of the groups kept."""
+        return self.root / "rollouts.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the process printed."""
+        return self.root / "train.log"
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint of a policy version, in Hugging Face format."""
+        return self.root / "checkpoints" / f"step_{step:06d}"
+
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint of the highest policy version, if there is one."""
+        found = sorted((self.root / "checkpoints").glob("step_[0-9]*"))
+        return found[-1] if found else None
+
+    def evaluation(self, checkpoint: str, task: str, num_fewshot: int) -> Path:
+        """lm-eval's own output for one checkpoint (`step_000040`), task and number of shots."""
+        return self.root / "eval" / checkpoint / f"{task}_{num_fewshot}shot.json"
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """The files of one sweep."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.root.name
+
+    @property
+    def manifest(self) -> Path:
+        """The spec as resolved, the plan, the environment and the state of git."""
+        return self.root / "sweep.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one `sweepctl run` of this sweep."""
+        return self.root / ".lock"
+
+    @property
+    def engine_log(self) -> Path:
+        """What the shared engine printed."""
+        return self.root / "engine.log"
+
+    @property
+    def evaluation_log(self) -> Path:
+        """What the evaluation process printed."""
+        return self.root / "evaluation.log"
+
+    @property
+    def evaluation_config(self) -> Path:
+        """The evaluations asked for, an `EvaluationFile`."""
+        return self.root / "evaluation.json"
+
+    def run(self, run_name: str) -> RunPaths:
+        """The files of one of its runs."""
+        return RunPaths(self.root / run_name)
+
+    def base_evaluation(self, model: str, task: str, num_fewshot: int) -> Path:
+        """lm-eval's own output for a base model, before any training."""
+        return self.root / "base_models" / slug(model) / f"{task}_{num_fewshot}shot.json"
+
+
+def slug(text: str) -> str:
+    """A name that is safe as a folder: `Qwen/Qwen3-1.7B-Base` becomes `Qwen_Qwen3-1.7B-Base`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_.")
+
+
+def samples_path(result: Path) -> Path:
+    """Where the samples of an evaluation lie: `<task>_<n>shot.samples.jsonl` beside its result."""
+    return result.with_name(result.stem + ".samples.jsonl")
+
+
+def store_path(runs_dir: Path) -> Path:
+    """The published DuckDB snapshot, derived from everything else under the runs directory."""
+    return runs_dir / "results.duckdb"
