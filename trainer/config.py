@@ -191,6 +191,8 @@ class Evaluation(Settings):
     output: str
     """The result file, `<task>_<n>shot.json`; samples go beside it."""
     limit: PositiveInt | None = None
+    data: str | None = None
+    """gsm8k_cot only: a local JSONL file with the test split; without it the hub's dataset is used."""
     max_completion_tokens: PositiveInt = 128
 
     def evaluation_id(self, checkpoint_id: str) -> str:

@@ -105,6 +105,11 @@ def samples_path(result: Path) -> Path:
     return result.with_name(result.stem + ".samples.jsonl")
 
 
+def metadata_path(result: Path) -> Path:
+    """What was evaluated, and how: `<task>_<n>shot.meta.json`, written last."""
+    return result.with_name(result.stem + ".meta.json")
+
+
 def store_path(runs_dir: Path) -> Path:
     """The published DuckDB snapshot, derived from everything else under the runs directory."""
     return runs_dir / "results.duckdb"

@@ -136,6 +136,7 @@ class Step(Record):
     prompt_tokens: int
     completion_tokens: int
     reward_mean: float
+    """Over the completions of the groups trained here and of those filtered since the step before."""
     reward_std: float
     loss: float
     grad_norm: float
@@ -169,7 +170,8 @@ class Span(Record):
     kind: Literal["span"] = "span"
     lane: Literal["engine", "learner", "sync", "verify"]
     name: str
-    """engine: generate, idle:admission, idle:sync; learner: wait, drain, learn, checkpoint; sync: sync."""
+    """engine: generate, idle:admission, idle:sync, idle:end; learner: wait, drain, learn, checkpoint;
+    sync: sync; verify: verify."""
     start_s: float
     end_s: float
     step: int | None
@@ -213,10 +215,11 @@ class RunFinished(Record):
     policy_version: int
     wall_s: float
     """Run time of all attempts."""
-    engine_requests: int
-    """By the engine's own counters, for this attempt: completions finished."""
-    engine_prompt_tokens: int
-    engine_completion_tokens: int
+    engine_requests: int | None
+    """By the engine's own counters, for this attempt: completions finished; None where it was gone."""
+    engine_prompt_tokens: int | None
+    """Counted once for every completion."""
+    engine_completion_tokens: int | None
 
 
 TraceRecord = Annotated[

@@ -1,0 +1,1 @@
+"""Rollout engines behind one protocol: vLLM over a unix socket, and transformers in a child process."""

@@ -1,0 +1,99 @@
+"""What the trainer and the evaluation need of a rollout engine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A group's worth of sampling: `n` completions of one prompt.
+
+    Attributes:
+        token_ids: the prompt.
+        n: completions to draw.
+        max_tokens: cut-off of each completion.
+        temperature: 0 is greedy. Logprobs are those of the distribution at this temperature.
+        seed: of the first completion; the others use seed + 1, seed + 2, …
+        stop: strings that end a completion; what they matched stays in its tokens.
+    """
+
+    token_ids: Sequence[int]
+    n: int
+    max_tokens: int
+    temperature: float
+    seed: int
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled answer.
+
+    Attributes:
+        token_ids: the sampled tokens, the end-of-text token included when it was reached.
+        logprobs: log-probability of each by the weights that sampled it.
+        truncated: cut off by `max_tokens`.
+        version_min: policy version that sampled the first token.
+        version_max: policy version that sampled the last token.
+    """
+
+    token_ids: list[int]
+    logprobs: list[float]
+    truncated: bool
+    version_min: int
+    version_max: int
+
+
+@dataclass(frozen=True)
+class EngineCounters:
+    """The engine's own count of its work since it started."""
+
+    requests: int
+    """Completions finished."""
+    prompt_tokens: int
+    """Prompt tokens, counted once for every completion."""
+    completion_tokens: int
+
+
+class GenerationError(Exception):
+    """The engine is alive but could not serve this one request; the group fails, the run goes on."""
+
+
+class Engine(Protocol):
+    """A rollout engine. Methods raise EngineError when the engine itself is gone or wrong."""
+
+    description: str
+    """Name and version, for the trace."""
+
+    async def attach(self) -> None:
+        """Take the engine over; whatever an earlier owner left running there is ended."""
+        ...
+
+    async def generate(self, request: GenerationRequest) -> list[Completion]:
+        """Sample a group. Raises GenerationError when only this request is at fault."""
+        ...
+
+    async def load_weights(self, weights: Path, version: int) -> dict[str, str]:
+        """Load a safetensors file, or a folder of them, as policy `version`; nothing may be running.
+
+        Returns:
+            The checksum of every tensor as it was handed to the model.
+
+        Raises:
+            EngineError: when a parameter of the model was not in the file.
+        """
+        ...
+
+    async def abort_all(self) -> None:
+        """End everything that is running."""
+        ...
+
+    async def counters(self) -> EngineCounters:
+        """The engine's own counters."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the engine; end it when this object started it."""
+        ...

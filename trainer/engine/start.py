@@ -1,0 +1,48 @@
+"""Which engine a run gets."""
+
+import tempfile
+from pathlib import Path
+
+from trainer import server
+from trainer.config import EngineSettings
+from trainer.engine.protocol import Engine
+from trainer.errors import ConfigError
+
+
+def start_engine(
+    model: str, settings: EngineSettings, socket: Path | None, directory: Path, cores: tuple[int, ...]
+) -> Engine:
+    """Connect to the engine behind `socket`, or start one that ends with this process.
+
+    Args:
+        model: as in a run's configuration.
+        settings: which engine, and how it computes.
+        socket: of a running `vllm serve`; None to start an engine.
+        directory: where a started engine keeps its log.
+        cores: CPU cores a started engine may use; none: all.
+
+    Raises:
+        ConfigError: vLLM is asked for and not installed.
+        EngineError: it does not start.
+    """
+    use_vllm = settings.name == "vllm" or (settings.name == "auto" and server.available())
+    if not use_vllm:
+        # Imports torch and transformers, which the vLLM client does not need.
+        from trainer.engine.transformers_engine import TransformersEngine  # noqa: PLC0415
+
+        return TransformersEngine(model, settings, cores)
+    from trainer.engine.vllm_client import VllmEngine  # noqa: PLC0415
+
+    if socket is not None:
+        return VllmEngine(socket)
+    if not server.available():
+        raise ConfigError("engine.name is vllm, but vLLM is not installed here; use engine.name: auto")
+    started = server.VllmServer.start(
+        model, settings=settings, socket=_own_socket(), log=directory / "engine.log", cores=cores
+    )
+    return VllmEngine(started.socket, owned=started)
+
+
+def _own_socket() -> Path:
+
+    return Path(tempfile.mkdtemp(prefix="sweepctl-")) / "engine.sock"

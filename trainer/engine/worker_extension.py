@@ -1,0 +1,56 @@
+"""Runs inside vLLM's worker: loads weights and says exactly what was loaded.
+
+vLLM's own `reload_weights` only warns about parameters it did not find. This extension
+(`vllm serve --worker-extension-cls`) reads the file itself, takes a checksum of every tensor as it
+is handed to the model, and returns the parameters that stayed unloaded, so that the caller can
+refuse to go on.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from trainer.engine.checksum import tensor_checksum, weight_files
+
+
+class WeightLoading:
+    """Mixed into the worker class by vLLM; `model_runner` is the worker's."""
+
+    model_runner: Any
+
+    def load_policy_weights(self, path: str) -> dict[str, dict[str, str] | list[str]]:
+        """Load a safetensors file, or a folder of them, into the running model.
+
+        Returns:
+            `checksums`: tensor name -> checksum as handed to the model; `missing`: parameters of
+            the model that nothing was loaded into.
+        """
+        model = self.model_runner.get_model()
+        expected = {name for name, _ in model.named_parameters()}
+        checksums: dict[str, str] = {}
+        loaded: set[str] = set()
+        original = model.load_weights
+
+        def observed(weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
+            names: set[str] = original(weights)
+            loaded.update(names)
+            return names
+
+        model.load_weights = observed
+        try:
+            self.model_runner.reload_weights(weights_iterator=_checked(path, checksums))
+        finally:
+            del model.load_weights
+        return {"checksums": checksums, "missing": sorted(expected - loaded)}
+
+
+def _checked(path: str, checksums: dict[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
+    for part in weight_files(Path(path)):
+        with safe_open(part, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                tensor = file.get_tensor(name)
+                checksums[name] = tensor_checksum(tensor)
+                yield name, tensor

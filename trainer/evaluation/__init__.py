@@ -1,0 +1,1 @@
+"""Evaluation of checkpoints: lm-eval over a rollout engine."""

@@ -1,0 +1,82 @@
+"""One lm-eval call, its output kept as lm-eval wrote it."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
+
+from trainer.config import Evaluation
+from trainer.errors import EngineError
+from trainer.evaluation.engine_model import EngineModel
+from trainer.paths import metadata_path, samples_path
+
+_TASKS = Path(__file__).parent / "tasks"
+
+
+def task_manager() -> TaskManager:
+    """lm-eval's tasks and ours; slow to make, so make one."""
+    return TaskManager(include_path=str(_TASKS))
+
+
+def evaluate(
+    evaluation: Evaluation, model: EngineModel, tasks: TaskManager, metadata: dict[str, Any]
+) -> dict[str, float]:
+    """Evaluate the model that `model` holds and write result, samples and metadata.
+
+    The metadata file is written last: where it is, the evaluation is complete.
+
+    Returns:
+        Accuracy by filter.
+
+    Raises:
+        EngineError: the engine is gone, or lm-eval could not save its result (it only warns).
+    """
+    output = Path(evaluation.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".writing-") as directory:
+        tracker = EvaluationTracker(output_path=str(Path(directory) / "results.json"))
+        results = lm_eval.simple_evaluate(
+            model=model,
+            tasks=[_task(evaluation)],
+            num_fewshot=evaluation.num_fewshot,
+            limit=evaluation.limit,
+            gen_kwargs={"max_gen_toks": evaluation.max_completion_tokens},
+            evaluation_tracker=tracker,
+            task_manager=tasks,
+            bootstrap_iters=0,
+        )
+        samples = results.pop("samples")
+        tracker.save_results_aggregated(results=results, samples=samples)
+        tracker.save_results_samples(task_name=evaluation.task, samples=samples[evaluation.task])
+        _move(Path(directory), "samples_*.jsonl", samples_path(output))
+        _move(Path(directory), "results_*.json", output)
+    wall_s = time.monotonic() - began
+    partial = metadata_path(output).with_suffix(".partial")
+    partial.write_text(json.dumps({**metadata, "wall_s": wall_s}, indent=1) + "\n")
+    partial.replace(metadata_path(output))
+    scores = results["results"][evaluation.task]
+    return {key.partition(",")[2]: value for key, value in scores.items() if key.startswith("exact_match,")}
+
+
+def _task(evaluation: Evaluation) -> str | dict[str, Any]:
+    if evaluation.data is None:
+        return evaluation.task
+    return {
+        "task": evaluation.task,
+        "dataset_path": "json",
+        "dataset_name": None,
+        "dataset_kwargs": {"data_files": {"test": evaluation.data}},
+    }
+
+
+def _move(directory: Path, pattern: str, target: Path) -> None:
+    found = list(directory.glob(pattern))
+    if len(found) != 1:
+        raise EngineError(f"lm-eval wrote no {pattern} for {target}; its warning in the log above says why")
+    found[0].replace(target)

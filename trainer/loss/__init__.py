@@ -1,0 +1,1 @@
+"""Policy losses: small pure functions, one a file."""

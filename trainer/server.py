@@ -1,0 +1,210 @@
+"""Starting and ending `vllm serve` on a unix socket. Torch-free: sweepctl owns the shared engine.
+
+The server is vLLM's own; `trainer.engine.worker_extension` adds the checked loading of weights.
+Tried with vLLM 0.32 (see docs/engine.md for the routes that are used).
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+
+from trainer.config import EngineSettings
+from trainer.errors import EngineError
+from trainer.models import model_path
+from trainer.orphans import end_with_parent
+
+SERVED_NAME = "policy"
+START_TIMEOUT_S = 600.0
+STOP_TIMEOUT_S = 15.0
+MAX_SOCKET_PATH = 107  # sun_path of a unix socket, less its terminator
+
+
+def available() -> bool:
+    """Whether vLLM is installed here."""
+    return importlib.util.find_spec("vllm") is not None
+
+
+def version() -> str:
+    """vLLM's version, such as `0.32.0+cpu`."""
+    return importlib.metadata.version("vllm")
+
+
+class VllmServer:
+    """A running `vllm serve`, ended by `stop` or with the process that started it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
+        self.process = process
+        self.socket = socket
+        self.log = log
+
+    @classmethod
+    def start(
+        cls,
+        model: str,
+        *,
+        settings: EngineSettings,
+        socket: Path,
+        log: Path,
+        cores: tuple[int, ...] = (),
+        device: str | None = None,
+    ) -> Self:
+        """Start the server and wait until it answers.
+
+        Args:
+            model: as in a run's configuration.
+            settings: data type, context length and memory of the engine.
+            socket: where it will listen; an old socket there is removed.
+            log: where its output goes, appended.
+            cores: CPU cores it may use; on CPU it computes on these.
+            device: value of CUDA_VISIBLE_DEVICES; None leaves the environment's.
+
+        Raises:
+            EngineError: it ended before it was ready, or was not ready in time.
+        """
+        if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
+            raise EngineError(
+                f"the socket path {socket} is longer than {MAX_SOCKET_PATH} bytes; use a shorter one"
+            )
+        socket.parent.mkdir(parents=True, exist_ok=True)
+        socket.unlink(missing_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                _command(model_path(model), settings, socket),
+                env=_environment(cores, device),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_in_child(cores),  # noqa: PLW1509 - two system calls, nothing that takes a lock
+            )
+        server = cls(process, socket, log)
+        try:
+            server._wait_until_ready()
+        except BaseException:
+            server.stop()
+            raise
+        return server
+
+    def healthy(self) -> bool:
+        """Whether the process lives and answers."""
+        if self.process.poll() is not None:
+            return False
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), timeout=5) as client:
+                return client.get("http://engine/health").status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def stop(self) -> None:
+        """End the server and every process it started."""
+        family = _family(self.process.pid)
+        _signal_group(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            _signal_group(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
+        for process in alive:
+            process.kill()
+        self.socket.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise EngineError(
+                    f"vllm serve ended with exit code {self.process.returncode} before it was ready. "
+                    f"Last lines of {self.log}:\n{_tail(self.log)}"
+                )
+            if self.socket.exists() and self.healthy():
+                return
+            time.sleep(0.2)
+        raise EngineError(f"vllm serve was not ready after {START_TIMEOUT_S:.0f} s; see {self.log}")
+
+
+def _command(model: str, settings: EngineSettings, socket: Path) -> list[str]:
+    executable = shutil.which("vllm", path=str(Path(sys.executable).parent)) or "vllm"
+    command = [executable, "serve", model, "--uds", str(socket), "--served-model-name", SERVED_NAME]
+    command += [
+        "--enable-scale-out",
+        "--dtype",
+        settings.dtype,
+        "--max-model-len",
+        str(settings.max_model_len),
+    ]
+    command += ["--logprobs-mode", "processed_logprobs", "--disable-uvicorn-access-log"]
+    command += ["--worker-extension-cls", "trainer.engine.worker_extension.WeightLoading"]
+    if version().endswith("+cpu"):
+        # A seeded request whose prefill is split ends vLLM's CPU worker ("CPU Generator does not
+        # use offset"), so prompts are never split here.
+        budget = max(8192, settings.max_model_len)
+        command += ["--enforce-eager", "--no-enable-chunked-prefill", "--max-num-batched-tokens", str(budget)]
+    else:
+        command += ["--gpu-memory-utilization", str(settings.memory_utilization)]
+    return command
+
+
+def _environment(cores: tuple[int, ...], device: str | None) -> dict[str, str]:
+    environment = dict(os.environ)
+    environment |= {
+        "VLLM_SERVER_DEV_MODE": "1",  # the routes that load weights
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_KVCACHE_SPACE": environment.get("VLLM_CPU_KVCACHE_SPACE", "1"),
+    }
+    if cores:
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+    if device is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = device
+    return environment
+
+
+def _in_child(cores: tuple[int, ...]) -> Callable[[], None]:
+    parent = os.getpid()
+
+    def prepare() -> None:
+        end_with_parent(parent)
+        if cores and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cores)
+
+    return prepare
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # the whole group has ended already
+        os.killpg(pid, number)
+
+
+def _tail(path: Path, lines: int = 15) -> str:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 16384))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,88 @@
+"""Giving the engine the learner's weights, and proving that they arrived."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from safetensors.torch import save_file
+
+from trainer.engine.checksum import tensor_checksum
+from trainer.engine.protocol import GenerationRequest
+from trainer.errors import EngineError
+from trainer.learner import Learner
+from trainer.rollout import Rollouts
+
+# Mean |learner - generator| logprob a token of the probe. bfloat16 keeps 8 bits of mantissa, so
+# honest engines differ by some hundredths of a nat; weights of another version by far more.
+PROBE_TOLERANCE_NATS = 0.1
+_PROBE_COMPLETIONS = 4
+_PROBE_TOKENS = 32
+
+
+class WeightSync:
+    """Hands weights over through a file in shared memory.
+
+    Args:
+        learner: whose weights.
+        rollouts: whose engine.
+        dtype: in which the engine holds them.
+    """
+
+    def __init__(self, learner: Learner, rollouts: Rollouts, dtype: torch.dtype) -> None:
+        self._learner = learner
+        self._rollouts = rollouts
+        self._dtype = dtype
+        shared = Path("/dev/shm")
+        self._directory = Path(tempfile.mkdtemp(prefix="sweepctl-", dir=shared if shared.is_dir() else None))
+
+    def push(self, version: int) -> int:
+        """Load the learner's weights into the engine as `version`; nothing may be running there.
+
+        Returns:
+            Bytes handed over.
+
+        Raises:
+            EngineError: what the engine loaded is not what the learner holds.
+        """
+        weights = self._learner.weights(self._dtype)
+        expected = {name: tensor_checksum(tensor) for name, tensor in weights.items()}
+        path = self._directory / "weights.safetensors"
+        save_file(weights, path)
+        loaded = self._rollouts.load_weights(path, version)
+        if loaded != expected:
+            wrong = sorted(
+                name for name in expected.keys() | loaded.keys() if expected.get(name) != loaded.get(name)
+            )
+            raise EngineError(
+                f"policy version {version}: the engine loaded other weights than the learner's: {wrong}"
+            )
+        return sum(tensor.nbytes for tensor in weights.values())
+
+    def probe(self, prompt: list[int], temperature: float) -> float:
+        """Sample a few tokens and compare the engine's logprobs of them with the learner's.
+
+        Returns:
+            The mean absolute difference a token, in nats.
+
+        Raises:
+            EngineError: it is above `PROBE_TOLERANCE_NATS`.
+        """
+        request = GenerationRequest(
+            token_ids=prompt, n=_PROBE_COMPLETIONS, max_tokens=_PROBE_TOKENS, temperature=temperature, seed=0
+        )
+        gaps: list[float] = []
+        for completion in self._rollouts.sample(request):
+            learner = self._learner.logprobs(prompt, completion.token_ids)
+            gaps += [abs(a - b) for a, b in zip(learner, completion.logprobs, strict=True)]
+        if fmean(gaps) > PROBE_TOLERANCE_NATS:
+            raise EngineError(
+                f"the engine's logprobs differ from the learner's by {fmean(gaps):.3f} nats a token, "
+                f"more than {PROBE_TOLERANCE_NATS}: it does not compute with the weights it was given"
+            )
+        return fmean(gaps)
+
+    def close(self) -> None:
+        """Remove the file from shared memory."""
+        shutil.rmtree(self._directory, ignore_errors=True)
