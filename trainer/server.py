@@ -172,6 +172,7 @@ def _environment(cores: tuple[int, ...], device: str | None) -> dict[str, str]:
     environment |= {
         "VLLM_SERVER_DEV_MODE": "1",  # the routes that load weights
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
         "VLLM_CPU_KVCACHE_SPACE": environment.get("VLLM_CPU_KVCACHE_SPACE", "1"),
     }
     if cores:

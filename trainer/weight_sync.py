@@ -1,10 +1,12 @@
 """Giving the engine the learner's weights, and proving that they arrived."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from statistics import fmean
 
+import psutil
 import torch
 from safetensors.torch import save_file
 
@@ -17,6 +19,7 @@ from trainer.rollout import Rollouts
 # Mean |learner - generator| logprob a token of the probe. bfloat16 keeps 8 bits of mantissa, so
 # honest engines differ by some hundredths of a nat; weights of another version by far more.
 PROBE_TOLERANCE_NATS = 0.1
+_PREFIX = "sweepctl-weights-"
 _PROBE_COMPLETIONS = 4
 _PROBE_TOKENS = 32
 
@@ -34,8 +37,7 @@ class WeightSync:
         self._learner = learner
         self._rollouts = rollouts
         self._dtype = dtype
-        shared = Path("/dev/shm")
-        self._directory = Path(tempfile.mkdtemp(prefix="sweepctl-", dir=shared if shared.is_dir() else None))
+        self._directory = _shared_directory()
 
     def push(self, version: int) -> int:
         """Load the learner's weights into the engine as `version`; nothing may be running there.
@@ -86,3 +88,13 @@ class WeightSync:
     def close(self) -> None:
         """Remove the file from shared memory."""
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _shared_directory() -> Path:
+    """A new folder in shared memory; those of processes that were killed are removed."""
+    parent = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_PREFIX}*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))

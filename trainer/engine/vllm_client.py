@@ -12,6 +12,9 @@ from trainer.errors import EngineError
 from trainer.server import SERVED_NAME, VllmServer, version
 
 _TIMEOUT = httpx.Timeout(connect=10, read=600, write=60, pool=None)
+# The server keeps idle connections far longer than this (server.py), so that none is ever reused in
+# the moment in which the server closes it.
+_LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=5)
 _CACHE_RESET_TRIES = 20
 _COUNTERS = {
     "requests": "vllm:request_success_total",
@@ -33,7 +36,7 @@ class VllmEngine:
         self._socket = socket
         self._version = -1
         self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(socket), limits=httpx.Limits(max_connections=None)),
+            transport=httpx.AsyncHTTPTransport(uds=str(socket), limits=_LIMITS),
             base_url="http://engine",
             timeout=_TIMEOUT,
         )
@@ -105,6 +108,7 @@ class VllmEngine:
         await self._client.aclose()
         if self._owned:
             await asyncio.to_thread(self._owned.stop)
+            self._socket.parent.rmdir()  # made for this socket alone (start.py)
 
     async def _reset_prefix_cache(self) -> None:
         for _ in range(_CACHE_RESET_TRIES):

@@ -51,6 +51,7 @@ def evaluate(
             task_manager=tasks,
             bootstrap_iters=0,
         )
+        _check_shots(evaluation, results["n-shot"][evaluation.task])
         samples = results.pop("samples")
         tracker.save_results_aggregated(results=results, samples=samples)
         tracker.save_results_samples(task_name=evaluation.task, samples=samples[evaluation.task])
@@ -62,6 +63,14 @@ def evaluate(
     partial.replace(metadata_path(output))
     scores = results["results"][evaluation.task]
     return {key.partition(",")[2]: value for key, value in scores.items() if key.startswith("exact_match,")}
+
+
+def _check_shots(evaluation: Evaluation, used: int) -> None:
+    if used != evaluation.num_fewshot:
+        raise EngineError(
+            f"lm-eval used {used} shots for {evaluation.task} where {evaluation.num_fewshot} were asked for: "
+            "the task's own file fixes their number"
+        )
 
 
 def _task(evaluation: Evaluation) -> str | dict[str, Any]:

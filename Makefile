@@ -1,0 +1,42 @@
+# Everything installs into .venv from an exact lock; see scripts/setup.sh.
+SHELL := /bin/bash
+VENV := .venv/bin
+RUNS := $(or $(SWEEPCTL_RUNS_DIR),runs)
+
+.PHONY: help setup sweep test lint test-slow dashboard lock clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## Make .venv from the lock that suits this machine
+	@scripts/setup.sh
+
+sweep: setup ## Run sweeps/staleness.yaml and print its report; again: resume, or report at once
+	$(VENV)/sweepctl run sweeps/staleness.yaml
+	$(VENV)/sweepctl report staleness
+	@echo
+	@echo "Dashboard:  $(VENV)/streamlit run dashboard/app.py"
+
+dashboard: setup ## Open the dashboard over what has run so far
+	$(VENV)/streamlit run dashboard/app.py
+
+lint: setup ## Style, types, direction of imports
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+
+test: setup ## Lint, types and all tests
+	@scripts/test-setup.sh
+	@$(MAKE) --no-print-directory lint
+	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest
+
+test-slow: setup ## The tests that take longer
+	@scripts/test-setup.sh
+	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -m slow
+
+lock: ## Resolve requirements/*.in again
+	scripts/lock.sh
+
+clean: ## Remove .venv and caches; never touches runs/
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
