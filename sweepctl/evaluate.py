@@ -1,0 +1,99 @@
+"""Which evaluations a sweep asks for, and whether they are all there already.
+
+All are always listed; `trainer.evaluation` skips those whose result is there for the same checkpoint
+and settings. Nothing at all is started when nothing can have changed since the last time.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from sweepctl.engine import EngineKey
+from sweepctl.files import write_atomically
+from sweepctl.plan import Plan, PlannedRun
+from sweepctl.spec import EvalSpec, EvaluationTask
+from trainer.config import Evaluation, EvaluationFile
+
+_TASKS: dict[str, EvaluationTask] = {"arithmetic": "arithmetic_cot", "gsm8k": "gsm8k_cot"}
+
+
+def evaluations(plan: Plan, succeeded: Sequence[PlannedRun]) -> dict[EngineKey, EvaluationFile]:
+    """One file of evaluations for each engine: base models first, then each run's last checkpoint."""
+    spec = plan.resolved.evaluation
+    if spec is None:
+        return {}
+    runs_of: dict[EngineKey, list[PlannedRun]] = {}
+    for run in succeeded:
+        runs_of.setdefault(EngineKey(run.config.model, run.config.engine), []).append(run)
+    files: dict[EngineKey, EvaluationFile] = {}
+    for key, runs in runs_of.items():
+        wanted = _base(plan, spec, key.model, runs) if spec.base_model else []
+        for run in runs:
+            wanted += _trained(spec, run)
+        files[key] = EvaluationFile(engine=key.settings, evaluations=tuple(wanted))
+    return files
+
+
+def config_path(plan: Plan, index: int) -> Path:
+    """Where the evaluations of the index-th engine are written; most sweeps have one."""
+    path = plan.paths.evaluation_config
+    return path if index == 0 else path.with_stem(f"{path.stem}-{index + 1}")
+
+
+def write_config(path: Path, file: EvaluationFile) -> None:
+    """Write what `python -m trainer.evaluation --config` reads."""
+    write_atomically(path, file.model_dump_json(indent=2))
+
+
+def missing(file: EvaluationFile) -> int:
+    """How many results are not there yet."""
+    return sum(not Path(evaluation.output).is_file() for evaluation in file.evaluations)
+
+
+def is_done(path: Path, file: EvaluationFile) -> bool:
+    """Whether the same evaluations were asked for before, and every result is there."""
+    try:
+        return path.read_text(encoding="utf-8") == file.model_dump_json(indent=2) and not missing(file)
+    except FileNotFoundError:
+        return False
+
+
+def _base(plan: Plan, spec: EvalSpec, model: str, runs: Sequence[PlannedRun]) -> list[Evaluation]:
+    tasks = dict.fromkeys(task for run in runs for task in _tasks(spec, run))
+    output = partial(plan.paths.base_evaluation, model)
+    return _each(spec, "base", model, tuple(tasks), output)
+
+
+def _trained(spec: EvalSpec, run: PlannedRun) -> list[Evaluation]:
+    checkpoint = run.paths.last_checkpoint()
+    if checkpoint is None:
+        return []
+    output = partial(run.paths.evaluation, checkpoint.name)
+    return _each(spec, run.name, str(checkpoint), _tasks(spec, run), output)
+
+
+def _each(
+    spec: EvalSpec,
+    label: str,
+    model: str,
+    tasks: Sequence[EvaluationTask],
+    output: Callable[[str, int], Path],
+) -> list[Evaluation]:
+    """One model with every task and number of shots."""
+    return [
+        Evaluation(
+            label=label,
+            model=model,
+            task=task,
+            num_fewshot=shots,
+            output=str(output(task, shots)),
+            limit=spec.limit,
+            max_completion_tokens=spec.max_completion_tokens,
+        )
+        for task in tasks
+        for shots in spec.num_fewshot
+    ]
+
+
+def _tasks(spec: EvalSpec, run: PlannedRun) -> tuple[EvaluationTask, ...]:
+    return spec.tasks or (_TASKS[run.config.task.name],)

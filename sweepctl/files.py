@@ -1,0 +1,30 @@
+"""Writing files so that no reader ever sees half of one."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` as a whole; a crash leaves the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.chmod(0o644)  # mkstemp's files are private, and others may serve the dashboard
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def last_lines(path: Path, count: int) -> str:
+    """The last lines of a log, or an empty text where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 32768))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,111 @@
+"""What this machine has: GPUs, cores and packages. Found without importing torch."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "vllm", "transformers", "lm-eval")
+
+
+@cache
+def visible_gpus() -> int:
+    """How many NVIDIA GPUs processes started from here would see."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return 0
+    try:
+        listed = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return count
+    return min(count, len([entry for entry in allowed.split(",") if entry.strip() not in {"", "-1"}]))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which cores and devices the engine and the learner get, so that neither slows the other."""
+
+    engine_cores: tuple[int, ...]
+    engine_device: str | None
+    """Value of CUDA_VISIBLE_DEVICES for the engine; None leaves it alone."""
+    learner_cores: tuple[int, ...]
+    learner_device: str
+
+
+def placement() -> Placement:
+    """Share this machine between one engine and one learner.
+
+    On CPU each gets its own half of the cores. With one GPU they share it, with more the learner has
+    the first and the engine the second.
+    """
+    gpus = visible_gpus()
+    if gpus and not package_version("torch").endswith("+cpu"):
+        allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = allowed.split(",") if allowed else [str(index) for index in range(gpus)]
+        return Placement((), names[1].strip() if gpus > 1 else None, (), "cuda:0")
+    cores = usable_cores()
+    half = len(cores) // 2
+    return Placement(cores[:half], None, cores[half:] if half else (), "cpu")
+
+
+def usable_cores() -> tuple[int, ...]:
+    """The CPU cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def package_version(name: str) -> str:
+    """The installed version of a package, or an empty text."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def environment() -> dict[str, Any]:
+    """What a reader of the results needs to know about where they were made."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": len(usable_cores()),
+        "gpus": visible_gpus(),
+        "packages": {name: package_version(name) or None for name in PACKAGES},
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Commit of the repository around `folder`, and whether files differ from it."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

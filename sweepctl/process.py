@@ -1,0 +1,88 @@
+"""A child process with its children: started guarded, drained, killed, and never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_GUARD = Path(__file__).with_name("guard.py")
+
+
+class GuardedProcess:
+    """A command in a process group of its own that ends when sweepctl ends.
+
+    Use as a context manager: leaving it kills what is still running.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        read_end, self._write_end = os.pipe()
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(_GUARD), str(read_end), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(read_end,),
+                )
+        except BaseException:
+            os.close(self._write_end)
+            raise
+        finally:
+            os.close(read_end)
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The guard's pid, which is also the process group's."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The exit code, or None when it still runs after `timeout_s`."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def interrupt(self) -> None:
+        """Ask the group to stop at its next checkpoint."""
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the whole group now, whatever of it is left."""
+        if self._ended:
+            return
+        self._ended = True
+        deadline = time.monotonic() + 5
+        while self._signal(signal.SIGKILL) and time.monotonic() < deadline:
+            self._process.poll()  # a zombie guard would keep the group alive
+            time.sleep(0.02)
+        self._process.wait()
+        os.close(self._write_end)
+
+    def _signal(self, number: int) -> bool:
+        """Signal the group; False when nothing of it is left."""
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False  # macOS says EPERM for a group of zombies
+        return True

@@ -1,0 +1,83 @@
+"""`sweepctl validate`: everything about a spec that can be known without starting anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweepctl.errors import Problem, SpecError
+from sweepctl.expand import Expansion, expand
+from sweepctl.resolve import choose_profile, resolve
+from sweepctl.spec_file import SpecFile, load_spec
+from trainer.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The runs of each profile, or what is wrong."""
+
+    name: str
+    profiles: dict[str | None, Expansion]
+    error: ConfigError | None
+
+    def lines(self) -> list[str]:
+        """A line for each profile, with every word that expansion had to say."""
+        lines = []
+        for profile, expansion in self.profiles.items():
+            runs = sum(point.config is not None for point in expansion.points)
+            infeasible = len(expansion.points) - runs
+            skipped = f", {infeasible} infeasible" if infeasible else ""
+            of = f" [{profile}]" if profile else ""
+            lines += [f"{self.name}{of}: {runs} runs{skipped}"] + [f"  {note}" for note in expansion.notes]
+        return lines
+
+    def summary(self) -> dict[str, Any]:
+        """The same as JSON; problems with file, line and message."""
+        return {
+            "valid": self.error is None,
+            "name": self.name,
+            "profiles": [
+                {
+                    "profile": profile,
+                    "runs": [point.run_name for point in expansion.points if point.config],
+                    "infeasible": [point.run_name for point in expansion.points if not point.config],
+                    "notes": list(expansion.notes),
+                }
+                for profile, expansion in self.profiles.items()
+            ],
+            "problems": _problems(self.error),
+        }
+
+
+def validate_spec(path: Path, profile: str | None, overrides: Sequence[str]) -> Validation:
+    """Check one profile or all; problems are gathered over them."""
+    try:
+        file = load_spec(path)
+        names = _profiles(file, profile)
+    except ConfigError as error:
+        return Validation(str(path), {}, error)
+    expansions: dict[str | None, Expansion] = {}
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            expansions[name] = expand(resolve(file, name, overrides))
+        except SpecError as error:
+            problems += error.problems
+    return Validation(file.spec.name, expansions, SpecError(problems) if problems else None)
+
+
+def _profiles(file: SpecFile, requested: str | None) -> list[str | None]:
+    if requested is not None:
+        return [choose_profile(file.spec, requested)]
+    return list(file.spec.profiles) or [None]
+
+
+def _problems(error: ConfigError | None) -> list[dict[str, Any]]:
+    if error is None:
+        return []
+    if not isinstance(error, SpecError):
+        return [{"file": None, "line": None, "message": str(error)}]
+    return [
+        {"file": problem.place.file, "line": problem.place.line, "message": problem.message}
+        for problem in error.problems
+    ]

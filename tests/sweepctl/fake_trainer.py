@@ -1,0 +1,106 @@
+"""Stands in for `python -m trainer` and `python -m trainer.evaluation`: the files, and nothing else.
+
+What a run does is in `behaviours.json` beside the sweep's folder: `succeed` (also when it is not named),
+`fail`, `hang` (until a signal, then drains), `stubborn` (ignores signals), `vanish` (no last word).
+Standard library only, so that it starts in milliseconds.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import_time = time.time()
+
+
+def main() -> int:
+    arguments = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+    config = Path(arguments["--config"])
+    content = json.loads(config.read_text())
+    if "evaluations" in content:
+        return evaluate(content, config.parent.parent, arguments)
+    return train(content, config.parent, arguments)
+
+
+def evaluate(content: dict, runs_dir: Path, arguments: dict) -> int:
+    call(runs_dir, "evaluation", arguments)
+    for evaluation in content["evaluations"]:
+        output = Path(evaluation["output"])
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps({"label": evaluation["label"]}))
+    return 0
+
+
+def train(content: dict, folder: Path, arguments: dict) -> int:
+    runs_dir = folder.parent.parent
+    behaviours = runs_dir / "behaviours.json"
+    behaviour = json.loads(behaviours.read_text()) if behaviours.exists() else {}
+    action = behaviour.get(content["run_name"], "succeed")
+    run = Run(folder, content["config"]["max_steps"])
+    call(runs_dir, content["run_name"], arguments)
+    print(f"training {content['run_name']}: {action}", flush=True)
+    stopped = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _: stopped.append(n))
+    run.status("running")
+    run.steps(2)
+    if action == "fail":
+        print("RuntimeError: the loss is not finite", flush=True)
+        run.status("failed", "the loss is not finite")
+        return 1
+    if action == "vanish":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "grandchild":
+        if os.fork() == 0:
+            (folder / "grandchild.pid").write_text(str(os.getpid()))
+            while True:
+                time.sleep(0.05)
+        action = "hang"
+    while action == "stubborn" or (action == "hang" and not stopped):
+        time.sleep(0.02)
+    if stopped:
+        run.status("interrupted", "asked to stop")
+        return 130
+    run.steps(run.max_steps)
+    (folder / "checkpoints" / f"step_{run.max_steps:06d}").mkdir(parents=True, exist_ok=True)
+    run.status("succeeded")
+    return 0
+
+
+def call(runs_dir: Path, what: str, arguments: dict) -> None:
+    with (runs_dir / "calls.jsonl").open("a") as file:
+        file.write(json.dumps({"what": what, "engine": arguments.get("--engine"), "pid": os.getpid()}) + "\n")
+
+
+class Run:
+    def __init__(self, folder: Path, max_steps: int) -> None:
+        self.folder, self.max_steps, self.step = folder, max_steps, 0
+
+    def status(self, state: str, reason: str | None = None) -> None:
+        content = {
+            "state": state,
+            "attempt": 1,
+            "pid": os.getpid(),
+            "pid_started": import_time,
+            "heartbeat": time.time(),
+            "step": self.step,
+            "max_steps": self.max_steps,
+            "reason": reason,
+        }
+        temporary = self.folder / ".status"
+        temporary.write_text(json.dumps(content))
+        temporary.replace(self.folder / "status.json")
+
+    def steps(self, until: int) -> None:
+        with (self.folder / "trace.jsonl").open("a") as trace:
+            while self.step < min(until, self.max_steps):
+                self.step += 1
+                record = {"v": 1, "attempt": 1, "t": float(self.step), "kind": "step", "step": self.step - 1}
+                record |= {"policy_version": self.step, "wall_s": 0.5, "reward_mean": 0.25}
+                record |= {"off_policy_steps_mean": 1.0}
+                trace.write(json.dumps(record) + "\n")
+
+
+sys.exit(main())

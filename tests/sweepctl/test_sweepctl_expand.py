@@ -1,0 +1,199 @@
+"""Expansion as a law: order, uniqueness, counts, precedence; and what a run is named."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweepctl.errors import SpecError
+from sweepctl.expand import expand
+from sweepctl.resolve import choose_profile, resolve
+from sweepctl.spec import Spec
+from sweepctl.spec_file import SpecFile, load_spec, parse
+from trainer.errors import ConfigError
+
+AXES = {
+    "optim.lr": st.sampled_from([1e-6, 2e-6, 5e-7, 1e-3]),
+    "max_steps": st.integers(1, 50),
+    "max_staleness": st.integers(0, 3),
+    "completions_per_prompt": st.integers(2, 9),
+    "loss.beta": st.sampled_from([0.0, 0.1, 0.2]),
+    "sampling.temperature": st.sampled_from([0.5, 1.0]),
+}
+
+
+def loaded(text: str) -> SpecFile:
+    source = parse(text, "spec.yaml")
+    return SpecFile(Spec.model_validate(source.data), source)
+
+
+def points(text: str, profile: str | None = None, overrides: tuple[str, ...] = ()):
+    return expand(resolve(loaded(text), profile, overrides)).points
+
+
+@st.composite
+def specs(draw):
+    """Seeds, one zip entry, several parameters and some points to exclude, all values distinct."""
+    keys = draw(st.permutations(sorted(AXES)))
+    zipped, crossed = keys[: draw(st.integers(0, 2))], keys[2 : 2 + draw(st.integers(1, 3))]
+    axis = {key: draw(st.lists(AXES[key], min_size=1, max_size=3, unique=True)) for key in crossed}
+    length = draw(st.integers(1, 3))
+    rows = {key: draw(st.lists(AXES[key], min_size=length, max_size=length)) for key in zipped}
+    seeds = draw(st.lists(st.integers(0, 99), min_size=1, max_size=2, unique=True))
+    spec = {"version": 1, "name": "drawn", "parameters": axis, "zip": [rows] if rows else [], "seeds": seeds}
+    spec["run_name"] = "_".join(f"{{{key}}}" for key in [*zipped, *crossed])
+    expected = [
+        {"seed": seed, **dict(zip(zipped, row, strict=True)), **dict(zip(crossed, values, strict=True))}
+        for seed in seeds
+        for row in (zip(*rows.values(), strict=True) if rows else [()])
+        for values in itertools.product(*axis.values())
+    ]
+    if len(expected) > 1 and draw(st.booleans()):
+        victim = draw(st.sampled_from(expected))
+        pattern = {key: victim[key] for key in draw(st.lists(st.sampled_from(sorted(victim)), min_size=1))}
+        kept = [point for point in expected if any(point[key] != value for key, value in pattern.items())]
+        if kept:
+            spec["exclude"], expected = [pattern], kept
+    return spec, expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(specs())
+def test_expansion_is_the_product_in_order_less_what_is_excluded(drawn):
+    spec, expected = drawn
+    found = points(json.dumps(spec))
+    assert [{key: point.value(key) for key in expected[0]} for point in found] == list(
+        {json.dumps(point, sort_keys=True): point for point in expected}.values()
+    )
+    names = [point.run_name for point in found]
+    identities = [point.config.run_id() for point in found]
+    assert len(set(names)) == len(names)
+    assert len(set(identities)) == len(identities)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.dictionaries(st.sampled_from(["base", "profile", "axis", "set"]), st.integers(1, 99), min_size=1))
+def test_the_strongest_source_wins(values):
+    """base < profile.base < axis < --set; an axis and --set exclude each other."""
+    spec = {"version": 1, "name": "drawn", "profiles": {"here": {}}}
+    if "base" in values:
+        spec["base"] = {"max_steps": values["base"]}
+    if "profile" in values:
+        spec["profiles"]["here"]["base"] = {"max_steps": values["profile"]}
+    if "axis" in values:
+        spec["parameters"] = {"max_steps": [values["axis"]]}
+    overrides = (f"max_steps={values['set']}",) if "set" in values else ()
+    if {"axis", "set"} <= set(values):
+        with pytest.raises(SpecError, match="'max_steps' is an axis of this sweep"):
+            points(json.dumps(spec), "here", overrides)
+        return
+    strongest = next(source for source in ("set", "axis", "profile", "base") if source in values)
+    (point,) = points(json.dumps(spec), "here", overrides)
+    assert point.config.max_steps == values[strongest]
+
+
+def test_values_are_named_as_they_were_written():
+    text = "{version: 1, name: n, base: {optim.lr: 1e-6}, parameters: {loss.beta: [0.50, 1E-1]}"
+    text += ", run_name: '{optim.lr}_{loss.beta}'}"
+    assert [point.run_name for point in points(text)] == ["1e-6_0.50", "1e-6_1E-1"]
+    assert points(text)[0].config.optim.lr == 1e-6
+    (point, _) = points(text, overrides=("optim.lr=2.0e-6",))
+    assert point.run_name == "2.0e-6_0.50"
+    assert math.isclose(point.config.optim.lr, 2e-6)
+
+
+def test_what_is_written_differently_but_equal_is_one_run():
+    text = "{version: 1, name: n, parameters: {optim.lr: [1e-6, 0.000001]}}"
+    expansion = expand(resolve(loaded(text), None))
+    assert [point.run_name for point in expansion.points] == ["lr1e-6"]
+    assert expansion.notes == ("lr0.000001 is the same as lr1e-6 and is run once",)
+
+
+def test_p_left_out_and_p_equal_to_b_are_one_run():
+    text = "{version: 1, name: n, base: {prompts_per_optim_step: 8}"
+    text += ", parameters: {prompts_per_rollout_sync: [null, 8]}}"
+    expansion = expand(resolve(loaded(text), None))
+    assert len(expansion.points) == 1
+    assert len(expansion.notes) == 1
+
+
+def test_a_name_is_safe_as_a_folder():
+    text = "{version: 1, name: n, parameters: {model: [Qwen/Qwen3-1.7B-Base]}, run_name: '{model}'}"
+    assert points(text)[0].run_name == "Qwen_Qwen3-1.7B-Base"
+
+
+def test_a_task_in_set_replaces_the_one_of_base():
+    text = "{version: 1, name: n, base: {task: {name: gsm8k, problems: 5}}}"
+    (point,) = points(text, overrides=("task=arithmetic",))
+    assert point.config.task.name == "arithmetic"
+    assert point.config.task.problems is None
+    (point,) = points(text, overrides=("task.problems=7",))
+    assert (point.config.task.name, point.config.task.problems) == ("gsm8k", 7)
+
+
+@pytest.mark.parametrize(
+    ("given_set", "message"),
+    [
+        ("max_steps", "--set max_steps: expected key=value, such as --set max_steps=10"),
+        ("max_step=3", "--set max_step=3: unknown key 'max_step'; did you mean 'max_steps'?"),
+        ("max_steps=many", "--set max_steps=many: max_steps: should be a valid integer, found 'many'"),
+        ("optim={lrr: 1}", "--set optim={lrr: 1}: unknown key 'optim.lrr'; did you mean 'optim.lr'?"),
+        ("max_steps=[1", "--set max_steps=[1: not valid YAML: expected ',' or ']', but got '<stream end>'"),
+    ],
+)
+def test_a_bad_set_is_said(given_set, message):
+    with pytest.raises(SpecError) as error:
+        points("{version: 1, name: n}", overrides=(given_set,))
+    assert str(error.value) == message
+
+
+class TestProfiles:
+    SPEC = "{version: 1, name: n, profiles: {gpu: {when: cuda}, cpu: {}, spare: {}}}"
+
+    def test_auto_takes_the_first_that_holds(self, monkeypatch):
+        spec = loaded(self.SPEC).spec
+        monkeypatch.setattr("sweepctl.resolve.visible_gpus", lambda: 0)
+        assert choose_profile(spec, "auto") == "cpu"
+        monkeypatch.setattr("sweepctl.resolve.visible_gpus", lambda: 1)
+        assert choose_profile(spec, "auto") == "gpu"
+
+    def test_a_named_one_is_taken_whatever_holds(self, monkeypatch):
+        monkeypatch.setattr("sweepctl.resolve.visible_gpus", lambda: 0)
+        assert choose_profile(loaded(self.SPEC).spec, "gpu") == "gpu"
+
+    def test_an_unknown_one_is_an_error(self):
+        with pytest.raises(ConfigError, match="no profile 'gpus'; did you mean 'gpu'"):
+            choose_profile(loaded(self.SPEC).spec, "gpus")
+
+    def test_none_that_holds_is_an_error(self, monkeypatch):
+        monkeypatch.setattr("sweepctl.resolve.visible_gpus", lambda: 0)
+        spec = loaded("{version: 1, name: n, profiles: {gpu: {when: cuda}}}").spec
+        with pytest.raises(ConfigError, match="no profile fits this machine"):
+            choose_profile(spec, "auto")
+
+    def test_a_spec_without_profiles_has_none(self):
+        assert choose_profile(loaded("{version: 1, name: n}").spec, "auto") is None
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no such file"):
+        load_spec(tmp_path / "nothing.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_spec(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"name: \xe9")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_spec(tmp_path / "latin.yaml")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet="abv:1 -[]{}&*!|>\n'\"#%@,.?~\t", max_size=60))
+def test_no_text_gives_a_traceback(text):
+    """Whatever is in the file, what comes back is a spec or an error with its line."""
+    try:
+        parse(text, "spec.yaml")
+    except SpecError as error:
+        assert str(error).startswith("spec.yaml:")

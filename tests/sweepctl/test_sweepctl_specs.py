@@ -1,0 +1,96 @@
+"""Golden specs: good ones with their exact plan, bad ones with their exact error.
+
+After a wanted change: `SWEEPCTL_GOLDEN=write pytest tests/sweepctl/test_sweepctl_specs.py`, and read
+the difference.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sweepctl.schema import schema_text
+from sweepctl.spec_file import load_spec
+from sweepctl.validate import validate_spec
+
+HERE = Path(__file__).parent
+SPECS = HERE / "specs"
+REPOSITORY = HERE.parents[1]
+GOOD = sorted((SPECS / "good").glob("*.yaml"))
+BAD = sorted((SPECS / "bad").glob("*.yaml"))
+
+
+def check(golden: Path, found: str) -> None:
+    if os.environ.get("SWEEPCTL_GOLDEN") == "write":
+        golden.write_text(found)
+    assert found == golden.read_text()
+
+
+def described(result) -> str:
+    lines = []
+    for profile, expansion in result.profiles.items():
+        lines.append(f"profile {profile}")
+        for point in expansion.points:
+            given = {key: leaf.value for key, leaf in point.settings.items()}
+            outcome = "infeasible: " + point.reason if point.reason else "ok"
+            lines += [f"  {point.run_name}", f"    {json.dumps(given)}", f"    {outcome}"]
+        lines += [f"  note: {note}" for note in expansion.notes]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+def test_good_specs_have_their_exact_plan(path):
+    result = validate_spec(path, None, [])
+    assert result.error is None, result.error
+    check(path.with_suffix(".plan.txt"), described(result))
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_bad_specs_have_their_exact_error(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    result = validate_spec(Path(path.name), None, [])
+    assert result.error is not None
+    check(path.with_suffix(".error.txt"), f"{result.error}\n")
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_specs_are_valid(path):
+    assert validate_spec(path, None, []).error is None
+    assert path.read_text().startswith("# yaml-language-server: $schema=./sweep.schema.json\n")
+
+
+def test_the_shipped_sweep_has_the_references_arms_in_its_order():
+    result = validate_spec(REPOSITORY / "sweeps" / "staleness.yaml", None, [])
+    keys = ["max_staleness", "prompts_per_optim_step", "prompts_per_rollout_sync", "optim.lr"]
+    arms = {
+        profile: [tuple(point.value(key) for key in keys) for point in expansion.points if point.config]
+        for profile, expansion in result.profiles.items()
+    }
+    assert arms["gpu"] == [
+        (0, 16, 16, 1e-6),
+        (1, 16, 16, 1e-6),
+        (0, 8, 8, 5e-7),
+        (1, 8, 8, 5e-7),
+        (1, 8, 16, 5e-7),
+    ]
+    assert [arm[:3] for arm in arms["cpu"]] == [arm[:3] for arm in arms["gpu"]]
+    assert [point.run_name for point in result.profiles["gpu"].points if point.reason] == [
+        "s0_opt8_sync16_lr5e-7"
+    ]
+    assert result.profiles["gpu"].points[0].config.completions_per_prompt == 64
+    assert result.profiles["gpu"].points[0].config.sampling.max_completion_tokens == 512
+
+
+def test_the_checked_in_schema_is_true():
+    """After a change of the spec: `sweepctl schema > sweeps/sweep.schema.json`."""
+    assert (REPOSITORY / "sweeps" / "sweep.schema.json").read_text() == schema_text() + "\n"
+
+
+def test_the_schema_knows_every_key_of_the_shipped_specs():
+    schema = json.loads(schema_text())
+    base = schema["$defs"]["Base"]["properties"]
+    for path in (REPOSITORY / "sweeps").glob("*.yaml"):
+        data = load_spec(path).source.data
+        assert set(data) <= set(schema["properties"])
+        assert set(data["base"]) <= set(base)
