@@ -3,7 +3,7 @@
 Two threads meet here. The rollout side asks `may_dispatch`, announces groups with `dispatched` and
 ends each with `accept` or `drop`. The learner blocks in `take` until the oldest groups are all
 accepted, and around a sync calls `pause`, `wait_drained` and `resume`. What each waits for, and who
-wakes it: `take` for accepts, `wait_drained` for the end of generation, both by the rollout side; the
+wakes it: `take` for verdicts, `wait_drained` for the end of generation, both by the rollout side; the
 rollout side for drops (its own) and `resume` (the learner's, by the callback).
 """
 
@@ -105,6 +105,7 @@ class GroupBuffer:
         with self._changed:
             del self._groups[group.number]
             self._dropped_since_take.append(group)
+            self._changed.notify_all()  # those behind it may all be accepted already
 
     def take(self, count: int) -> tuple[list[Group], list[Group]]:
         """Wait until the `count` oldest groups are accepted, and remove them.

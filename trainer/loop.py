@@ -65,7 +65,13 @@ class Loop:
             trace=trace,
             log=self._log,
         )
-        self._sync = WeightSync(self._learner, self._rollouts, self._dtype)
+        self._sync = WeightSync(
+            self._learner,
+            self._rollouts,
+            self._dtype,
+            probe_prompt=self._learner.tokenizer.encode(self._task.problems[0].prompt),
+            temperature=config.sampling.temperature,
+        )
         self._timer = StepTimer(trace.clock)
         self._counters_before: EngineCounters | None = None
         trace.write(
@@ -92,11 +98,9 @@ class Loop:
             SweepctlError: whatever ended the run early.
         """
         self._rollouts.attach()
-        self._sync.push(version=0)
-        prompt = self._learner.tokenizer.encode(self._task.problems[0].prompt)
-        gap = self._sync.probe(prompt, self._config.sampling.temperature)
-        print(f"the engine holds the base weights (logprob gap {gap:.4f} nats a token)", flush=True)
         self._counters_before = self._rollouts.counters()
+        self._sync.push(version=0)
+        self._probe(version=0)
         self._rollouts.start()
         self._timer = StepTimer(self._trace.clock)
         for step in range(self._config.max_steps):
@@ -115,11 +119,11 @@ class Loop:
         before = self._counters_before
         with suppress(EngineError):
             if before is not None:
-                after = self._rollouts.counters()
+                done = self._rollouts.counters().since(before).since(self._rollouts.sampled_outside)
                 work = {
-                    "engine_requests": after.requests - before.requests,
-                    "engine_prompt_tokens": after.prompt_tokens - before.prompt_tokens,
-                    "engine_completion_tokens": after.completion_tokens - before.completion_tokens,
+                    "engine_requests": done.requests,
+                    "engine_prompt_tokens": done.prompt_tokens,
+                    "engine_completion_tokens": done.completion_tokens,
                 }
         self._rollouts.stop()
         self._sync.close()
@@ -156,16 +160,23 @@ class Loop:
 
     def _sync_weights(self, step: int) -> None:
         paused_s = self._trace.clock.now()
-        in_flight = self._rollouts.buffer.pause()
+        in_flight = self._rollouts.pause()
         with self._phase("drain", step):
             self._rollouts.buffer.wait_drained()
         began = self._trace.clock.now()
         with self._phase("sync", step):
             size = self._sync.push(step + 1)
+            if step + 1 == self._config.schedule.sync_interval_steps:
+                # An engine that already held the base weights is proved to change only by this one.
+                self._probe(step + 1)
         now = self._trace.clock.now()
         self._rollouts.synced(paused_s, now)
         self._rollouts.buffer.resume(step + 1)
         self._trace.write(Sync, version=step + 1, bytes=size, wall_s=now - began, in_flight=in_flight)
+
+    def _probe(self, version: int) -> None:
+        gap = self._sync.probe()
+        print(f"the engine computes with version {version} (logprob gap {gap:.4f} nats a token)", flush=True)
 
     def _checkpoint_due(self, version: int) -> bool:
         every = self._config.checkpoint.every_steps

@@ -64,6 +64,7 @@ class Rollouts:
         self._useless = 0
         self._idle_since: float | None = trace.clock.now()
         self._busy_since = 0.0
+        self.sampled_outside = EngineCounters()
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
         self._groups: set[asyncio.Task[None]] = set()
@@ -80,13 +81,26 @@ class Rollouts:
         """Begin to dispatch."""
         self._dispatcher = self._submit(self._dispatch_forever())
 
+    def pause(self) -> int:
+        """Let nothing more be dispatched; returns how many groups are still being generated.
+
+        Runs on the rollouts' thread, so that no dispatch is half done when it returns.
+        """
+
+        async def pause() -> int:
+            return self.buffer.pause()
+
+        return self._submit(pause()).result()
+
     def load_weights(self, weights: Path, version: int) -> dict[str, str]:
         """Load weights into the engine, from the learner's thread; see `Engine.load_weights`."""
         return self._submit(self._engine.load_weights(weights, version)).result()
 
     def sample(self, request: GenerationRequest) -> list[Completion]:
         """Sample outside the schedule, from the learner's thread: for the probe of the weights."""
-        return self._submit(self._engine.generate(request)).result()
+        completions = self._submit(self._engine.generate(request)).result()
+        self.sampled_outside = self.sampled_outside.plus(len(request.token_ids), completions)
+        return completions
 
     def counters(self) -> EngineCounters:
         """The engine's own counters."""

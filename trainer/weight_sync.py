@@ -31,9 +31,21 @@ class WeightSync:
         learner: whose weights.
         rollouts: whose engine.
         dtype: in which the engine holds them.
+        probe_prompt: tokens of a prompt of the task.
+        temperature: of the run's sampling.
     """
 
-    def __init__(self, learner: Learner, rollouts: Rollouts, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        rollouts: Rollouts,
+        dtype: torch.dtype,
+        *,
+        probe_prompt: list[int],
+        temperature: float,
+    ) -> None:
+        self._probe_prompt = probe_prompt
+        self._temperature = temperature
         self._learner = learner
         self._rollouts = rollouts
         self._dtype = dtype
@@ -62,8 +74,10 @@ class WeightSync:
             )
         return sum(tensor.nbytes for tensor in weights.values())
 
-    def probe(self, prompt: list[int], temperature: float) -> float:
+    def probe(self) -> float:
         """Sample a few tokens and compare the engine's logprobs of them with the learner's.
+
+        Checksums prove what was handed over; this proves what is computed with.
 
         Returns:
             The mean absolute difference a token, in nats.
@@ -72,11 +86,15 @@ class WeightSync:
             EngineError: it is above `PROBE_TOLERANCE_NATS`.
         """
         request = GenerationRequest(
-            token_ids=prompt, n=_PROBE_COMPLETIONS, max_tokens=_PROBE_TOKENS, temperature=temperature, seed=0
+            token_ids=self._probe_prompt,
+            n=_PROBE_COMPLETIONS,
+            max_tokens=_PROBE_TOKENS,
+            temperature=self._temperature,
+            seed=0,
         )
         gaps: list[float] = []
         for completion in self._rollouts.sample(request):
-            learner = self._learner.logprobs(prompt, completion.token_ids)
+            learner = self._learner.logprobs(self._probe_prompt, completion.token_ids)
             gaps += [abs(a - b) for a, b in zip(learner, completion.logprobs, strict=True)]
         if fmean(gaps) > PROBE_TOLERANCE_NATS:
             raise EngineError(

@@ -50,11 +50,27 @@ class Completion:
 class EngineCounters:
     """The engine's own count of its work since it started."""
 
-    requests: int
+    requests: int = 0
     """Completions finished."""
-    prompt_tokens: int
+    prompt_tokens: int = 0
     """Prompt tokens, counted once for every completion."""
-    completion_tokens: int
+    completion_tokens: int = 0
+
+    def plus(self, prompt_tokens: int, completions: Sequence[Completion]) -> "EngineCounters":
+        """With one more group, whose prompt has `prompt_tokens` tokens."""
+        return EngineCounters(
+            requests=self.requests + len(completions),
+            prompt_tokens=self.prompt_tokens + prompt_tokens * len(completions),
+            completion_tokens=self.completion_tokens + sum(len(c.token_ids) for c in completions),
+        )
+
+    def since(self, earlier: "EngineCounters") -> "EngineCounters":
+        """The work done after `earlier` was read."""
+        return EngineCounters(
+            requests=self.requests - earlier.requests,
+            prompt_tokens=self.prompt_tokens - earlier.prompt_tokens,
+            completion_tokens=self.completion_tokens - earlier.completion_tokens,
+        )
 
 
 class GenerationError(Exception):

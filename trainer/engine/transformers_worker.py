@@ -59,7 +59,7 @@ class _Worker:
         self._device = torch.device(device)
         self._end_tokens = _end_tokens(self._model, self._tokenizer)
         self._version = -1
-        self._counters = EngineCounters(0, 0, 0)
+        self._counters = EngineCounters()
         self._aborted = False
         self.queue: list[tuple[int, GenerationRequest]] = []
 
@@ -186,12 +186,7 @@ class _Worker:
             Completion(row.token_ids, row.logprobs, not row.stopped, self._version, self._version)
             for row in rows
         ]
-        done = self._counters
-        self._counters = EngineCounters(
-            requests=done.requests + len(rows),
-            prompt_tokens=done.prompt_tokens + sum(len(row.request.token_ids) for row in rows),
-            completion_tokens=done.completion_tokens + sum(len(row.token_ids) for row in rows),
-        )
+        self._counters = self._counters.plus(len(rows[0].request.token_ids), completions)
         self._pipe.send((number, completions, None))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
 from trainer.engine.checksum import tensor_checksum, weight_files
 
@@ -44,7 +45,16 @@ class WeightLoading:
             self.model_runner.reload_weights(weights_iterator=_checked(path, checksums))
         finally:
             del model.load_weights
+        _refresh_heads(model)
         return {"checksums": checksums, "missing": sorted(expected - loaded)}
+
+
+def _refresh_heads(model: torch.nn.Module) -> None:
+    """On CPU layers compute with packed copies of their weights. A head that is tied to the embedding
+    is given no weights of its own, so vLLM 0.32 leaves its copy as it was: pack it again."""
+    for module in model.modules():
+        if isinstance(module, ParallelLMHead):
+            module.quant_method.process_weights_after_loading(module)
 
 
 def _checked(path: str, checksums: dict[str, str]) -> Iterator[tuple[str, torch.Tensor]]:

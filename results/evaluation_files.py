@@ -1,0 +1,192 @@
+"""lm-eval's own result and sample files -> rows of `evals` and `eval_samples`."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from results.sweep_files import BASE_MODELS, BadFileError
+from trainer.paths import metadata_path
+
+_NAME = re.compile(r"(?P<task>.+)_(?P<shots>\d+)shot\.json")
+_NOT_SETTINGS = frozenset(
+    {
+        "pretrained",
+        "model",
+        "tokenizer",
+        "base_url",
+        "path",
+        "peft",
+        "num_concurrent",
+        "max_retries",
+        "timeout",
+    }
+)
+"""Model arguments that say which model, or how it is reached: they may differ between results compared."""
+
+
+class _Result(BaseModel):
+    """The parts of an lm-eval result that are read."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    results: dict[str, dict[str, Any]]
+    configs: dict[str, dict[str, Any]] = {}
+    versions: dict[str, Any] = {}
+    n_shot: dict[str, int] = Field(default={}, alias="n-shot")
+    higher_is_better: dict[str, dict[str, bool | None]] = {}
+    n_samples: dict[str, dict[str, int]] = Field(default={}, alias="n-samples")
+    config: dict[str, Any] = {}
+    task_hashes: dict[str, str] = {}
+    chat_template_sha: str | None = None
+    system_instruction_sha: str | None = None
+    max_length: int | None = None
+
+
+class _Meta(BaseModel):
+    """What the product writes beside a result."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    evaluation_id: str | None = None
+    wall_s: float | None = None
+    engine: str | None = None
+    dtype: str | None = None
+    max_model_len: int | None = None
+
+
+class Sample(BaseModel):
+    """One line of a sample file: one question seen through one filter."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    doc_id: int
+    filter: str = "none"
+    exact_match: float
+    doc_hash: str | None = None
+    target: Any = None
+    filtered_resps: Any = None
+
+
+SAMPLES: TypeAdapter[Sample] = TypeAdapter(Sample)
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file's name is that of a result: `<task>_<n>shot.json`."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def evaluation_rows(result: Path, runs_dir: Path) -> list[dict[str, Any]]:
+    """A row of `evals` per metric and filter of every task in the file.
+
+    Raises:
+        BadFileError: when it is not what lm-eval writes.
+    """
+    try:
+        parsed = _Result.model_validate_json(result.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BadFileError(f"{result}: not an lm-eval result: {first['loc']}: {first['msg']}") from error
+    try:
+        meta = _Meta.model_validate_json(metadata_path(result).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        meta = _Meta()  # optional: lm-eval run by hand leaves none
+    owner = _owner(result.relative_to(runs_dir))
+    name = _NAME.fullmatch(result.name)
+    rows = []
+    for task, metrics in parsed.results.items():
+        shots = parsed.n_shot.get(task, int(name["shots"]) if name else 0)
+        common = {
+            "path": result.relative_to(runs_dir).as_posix(),
+            **owner,
+            "task": task,
+            "num_fewshot": shots,
+            "questions": parsed.n_samples.get(task, {}).get("effective"),
+            "settings": json.dumps(_settings(parsed, meta, task), sort_keys=True),
+            "evaluation_id": meta.evaluation_id,
+            "wall_s": meta.wall_s,
+        }
+        rows += [{**common, **metric} for metric in _metrics(metrics, parsed.higher_is_better.get(task, {}))]
+    return rows
+
+
+def sample_columns(samples: list[Sample], result: Path, runs_dir: Path) -> dict[str, list[Any]]:
+    """Samples as columns of `eval_samples`."""
+    return {
+        "path": [result.relative_to(runs_dir).as_posix()] * len(samples),
+        "filter": [sample.filter for sample in samples],
+        "doc_id": [sample.doc_id for sample in samples],
+        "doc_hash": [sample.doc_hash for sample in samples],
+        "target": [None if sample.target is None else str(sample.target) for sample in samples],
+        "answer": [_first_answer(sample.filtered_resps) for sample in samples],
+        "exact_match": [sample.exact_match for sample in samples],
+    }
+
+
+def _owner(relative: Path) -> dict[str, str | None]:
+    """Whose result it is, by where it lies; see `trainer.paths`."""
+    sweep, folder, *rest = relative.parts
+    if folder == BASE_MODELS:
+        return {"sweep": sweep, "run_name": None, "base_slug": rest[0], "checkpoint": "base"}
+    return {"sweep": sweep, "run_name": folder, "base_slug": None, "checkpoint": rest[1]}
+
+
+def _metrics(values: dict[str, Any], better: dict[str, bool | None]) -> list[dict[str, Any]]:
+    """lm-eval's `exact_match,strict-match` with its `exact_match_stderr,strict-match`, one row each."""
+    rows = []
+    for key, value in values.items():
+        metric, comma, filter_name = key.partition(",")
+        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        stderr = values.get(f"{metric}_stderr,{filter_name}")
+        rows.append(
+            {
+                "metric": metric,
+                "filter": filter_name,
+                "higher_is_better": better.get(metric),
+                "value": float(value),
+                "stderr": float(stderr) if isinstance(stderr, int | float) else None,
+            }
+        )
+    return rows
+
+
+def _settings(result: _Result, meta: _Meta, task: str) -> dict[str, Any]:
+    """What must agree before two results may be compared: not the model, but everything around it."""
+    task_config, config = result.configs.get(task, {}), result.config
+    arguments = _model_arguments(config.get("model_args"))
+    return {
+        "task_version": result.versions.get(task),
+        "num_fewshot": result.n_shot.get(task),
+        "questions": result.n_samples.get(task, {}).get("effective"),
+        "limit": config.get("limit"),
+        "dataset": [task_config.get(key) for key in ("dataset_path", "dataset_name", "test_split")],
+        "dataset_hash": result.task_hashes.get(task),
+        "chat_template": result.chat_template_sha,
+        "system_instruction": result.system_instruction_sha,
+        "generation": task_config.get("generation_kwargs"),
+        "generation_overrides": config.get("gen_kwargs"),
+        "context_length": meta.max_model_len or result.max_length,
+        "engine": meta.engine or config.get("model"),
+        "dtype": arguments.pop("dtype", None) or meta.dtype,
+        "engine_arguments": arguments,
+    }
+
+
+def _model_arguments(arguments: object) -> dict[str, Any]:
+    """lm-eval's `model_args`, a mapping or `a=1,b=2`, without what names the model."""
+    if isinstance(arguments, str):
+        pairs = (part.partition("=") for part in arguments.split(",") if part)
+        arguments = {key: value for key, _, value in pairs}
+    if not isinstance(arguments, dict):
+        return {}
+    return {key: value for key, value in sorted(arguments.items()) if key not in _NOT_SETTINGS}
+
+
+def _first_answer(filtered: object) -> str | None:
+    """What the filter extracted: lm-eval keeps a list with one answer per repeat."""
+    if isinstance(filtered, list):
+        filtered = filtered[0] if filtered else None
+    return None if filtered is None else str(filtered)

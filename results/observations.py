@@ -1,0 +1,110 @@
+"""Generated sentences about a sweep. Each says only what its interval or adjusted test allows."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from results.accuracy import default_filter_rows, learned_runs
+from results.proportions import LEVEL
+from results.store import records
+
+
+def observations(
+    experiments: pd.DataFrame, speedups: pd.DataFrame, deltas: pd.DataFrame, margin_points: float
+) -> Iterator[str]:
+    """Sentences on speed, then on quality.
+
+    Args:
+        experiments: view `run_summary`.
+        speedups: `results.speed.speedup_table`.
+        deltas: `results.accuracy.delta_table`.
+        margin_points: of equivalence, percentage points.
+    """
+    yield from _speed(speedups)
+    if deltas.empty:
+        yield "Nothing has been evaluated yet: quality was not tested."
+        return
+    yield from _learning(experiments, deltas)
+    yield from _quality(deltas, margin_points)
+    if experiments["seed"].nunique() <= 1:
+        yield "One seed: every verdict is about these checkpoints and these runs, not about the settings."
+    else:
+        yield "Each accuracy verdict is about single checkpoints: no test over seeds is made."
+
+
+def _speed(speedups: pd.DataFrame) -> Iterator[str]:
+    """The largest speed-up against each kind of opponent, and what step times make of it."""
+    for against, name in (("baseline", "its matched synchronous twin"), ("reference", "the reference run")):
+        part = speedups[speedups["against"] == against].dropna(subset=["prompts_per_s_low"])
+        if part.empty:
+            continue
+        best = max(records(part), key=lambda row: row["prompts_per_s_speedup"])
+        low, high = best["prompts_per_s_low"], best["prompts_per_s_high"]
+        ratio, who = best["prompts_per_s_speedup"], f"{best['label']} against {name}, {best['other_label']}"
+        if low <= 1 <= high:
+            yield (
+                f"No run is shown to be faster than {name}: the best, {best['label']}, trains {ratio:.2f}x "
+                f"the prompts a second (95 % {low:.2f}–{high:.2f}, {best['interval_scope']})."
+            )
+            continue
+        if ratio < 1:
+            yield f"No run trains more prompts a second than {name}; nearest: {best['label']}, {ratio:.2f}x."
+            continue
+        yield (
+            f"Largest speed-up in prompts a second: {ratio:.2f}x (95 % {low:.2f}–{high:.2f}, "
+            f"{best['interval_scope']}), {who}."
+        )
+        if not best["step_time_comparable"]:
+            yield (
+                f"The ratio of their step times, {best['step_time_speedup']:.2f}x, is not that speed-up: "
+                f"their steps train different numbers of prompts."
+            )
+
+
+def _learning(experiments: pd.DataFrame, deltas: pd.DataFrame) -> Iterator[str]:
+    """Whether there was anything to lose."""
+    base = default_filter_rows(deltas[deltas["against"] == "base"])
+    if base.empty:
+        yield "The base model was not evaluated: whether any run learned is not known."
+        return
+    learned, evaluated = learned_runs(deltas), set(base["run_name"])
+    labels = dict(zip(experiments["run_name"], experiments["label"], strict=True))
+    if not learned:
+        yield (
+            f"No run is shown to be better than its base model (adjusted p < {LEVEL}): nothing was learned "
+            f"that staleness could have cost, so quality was not tested."
+        )
+    elif learned == evaluated:
+        yield f"All {len(learned)} evaluated runs are shown to be better than their base model: they learned."
+    else:
+        missing = ", ".join(labels[run] for run in sorted(evaluated - learned))
+        yield (
+            f"{len(learned)} of {len(evaluated)} evaluated runs are shown to be better than their base "
+            f"model; not shown: {missing}."
+        )
+
+
+def _quality(deltas: pd.DataFrame, margin_points: float) -> Iterator[str]:
+    """Verdicts against baseline and reference, and what could not have been seen."""
+    for against, name in (("baseline", "matched baseline"), ("reference", "reference run")):
+        part = default_filter_rows(deltas[deltas["against"] == against])
+        part = part[part["verdict"] != "refused"]
+        if part.empty:
+            continue
+        counts = part["verdict"].value_counts()
+        for word in ("better", "worse"):
+            for row in records(part[part["verdict"] == word]):
+                yield (
+                    f"{row['label']} is {word} than its {name} {row['other_label']} at {row['num_fewshot']} "
+                    f"shots: {row['delta_points']:+.2f} points (adjusted p = {row['p_adjusted']:.2g})."
+                )
+        same, open_ = int(counts.get("equivalent", 0)), int(counts.get("inconclusive", 0))
+        of_all = f"of {len(part)} comparisons with the {name} are"
+        if same:
+            yield f"{same} {of_all} equivalent within ±{margin_points:g} points."
+        if open_:
+            least = part.loc[part["verdict"] == "inconclusive", "detectable_points"]
+            yield (
+                f"{open_} {of_all} inconclusive: differences below about {least.min():.1f} to "
+                f"{least.max():.1f} points would have been missed one time in five or more."
+            )

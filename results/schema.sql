@@ -1,0 +1,252 @@
+-- Tables of the results store: what the files under runs/ say, one row per fact, nothing computed.
+-- Keys are (sweep, run_name). Times `*_s` are seconds of run time, `*_unix` seconds since 1970.
+-- The public interface is views.sql; a change here makes every working store be built again.
+
+CREATE TABLE sweeps (
+    sweep VARCHAR NOT NULL,
+    profile VARCHAR,
+    created_unix DOUBLE,
+    margin DOUBLE,                      -- equivalence margin of accuracy deltas, percentage points
+    baseline JSON,
+    reference JSON,
+    base_models JSON,
+    spec JSON,
+    environment JSON,
+    git JSON
+);
+
+CREATE TABLE runs (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    position BIGINT,                    -- place in the plan; NULL for a run no plan names
+    label VARCHAR NOT NULL,             -- short name for tables: Exp1, or the run's name
+    run_id VARCHAR,
+    arm_id VARCHAR,                     -- shared by runs that differ only by seed
+    state VARCHAR NOT NULL,             -- RunState, or 'infeasible'
+    reason VARCHAR,                     -- why it is infeasible, failed, interrupted or skipped
+    attempt BIGINT,
+    heartbeat_unix DOUBLE,
+    profile VARCHAR,
+    model VARCHAR,
+    base_slug VARCHAR,                  -- folder of this model's own evaluation under base_models/
+    task VARCHAR,
+    seed BIGINT,
+    max_steps BIGINT,
+    max_staleness BIGINT,               -- s
+    prompts_per_optim_step BIGINT,      -- B
+    prompts_per_rollout_sync BIGINT,    -- P
+    sync_interval_steps BIGINT,         -- k = P / B
+    completions_per_prompt BIGINT,
+    lr DOUBLE,
+    cores VARCHAR,                      -- JSON list of the cores the learner is pinned to
+    config JSON
+);
+
+-- Who is compared with whom: `against` is 'baseline' (the matched twin) or 'reference'.
+CREATE TABLE comparisons (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    against VARCHAR NOT NULL,
+    other_run VARCHAR NOT NULL
+);
+
+CREATE TABLE attempts (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,                  -- run time at which the attempt began
+    run_id VARCHAR,
+    model VARCHAR,
+    engine VARCHAR,
+    max_steps BIGINT,
+    unix_time DOUBLE
+);
+
+CREATE TABLE resumes (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    from_step BIGINT NOT NULL
+);
+
+CREATE TABLE dispatches (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    group_id BIGINT NOT NULL,           -- `group` of the trace line
+    prompt_id VARCHAR NOT NULL,
+    epoch BIGINT,
+    version BIGINT
+);
+
+CREATE TABLE groups (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    group_id BIGINT NOT NULL,
+    prompt_id VARCHAR NOT NULL,
+    version_min BIGINT NOT NULL,
+    version_max BIGINT,
+    dispatched_s DOUBLE,
+    finished_s DOUBLE,
+    verified_s DOUBLE,
+    consumed_s DOUBLE,
+    step BIGINT,
+    fate VARCHAR NOT NULL,
+    reward_mean DOUBLE,
+    prompt_tokens BIGINT,
+    completion_tokens BIGINT,
+    truncated BIGINT
+);
+
+CREATE TABLE steps (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    step BIGINT NOT NULL,
+    policy_version BIGINT NOT NULL,
+    start_s DOUBLE NOT NULL,
+    wall_s DOUBLE NOT NULL,
+    wait_s DOUBLE,
+    drain_s DOUBLE,
+    learn_s DOUBLE,
+    sync_s DOUBLE,
+    checkpoint_s DOUBLE,
+    other_s DOUBLE,
+    prompts BIGINT,
+    completions BIGINT,
+    prompt_tokens BIGINT,
+    completion_tokens BIGINT,
+    reward_mean DOUBLE,
+    reward_std DOUBLE,
+    loss DOUBLE,
+    grad_norm DOUBLE,
+    lr DOUBLE,
+    kl DOUBLE,
+    entropy DOUBLE,
+    clip_fraction DOUBLE,
+    ratio_mean DOUBLE,
+    ratio_max DOUBLE,
+    ess DOUBLE,
+    logprob_gap_mean DOUBLE,
+    logprob_gap_max DOUBLE,
+    off_policy_steps_mean DOUBLE,
+    off_policy_steps_max BIGINT,
+    truncated_fraction DOUBLE,
+    filtered_groups BIGINT
+);
+
+CREATE TABLE spans (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    lane VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    start_s DOUBLE NOT NULL,
+    end_s DOUBLE NOT NULL,
+    step BIGINT
+);
+
+CREATE TABLE syncs (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    version BIGINT NOT NULL,
+    bytes BIGINT,
+    wall_s DOUBLE,
+    in_flight BIGINT
+);
+
+CREATE TABLE checkpoints (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    step BIGINT NOT NULL,               -- policy version saved
+    path VARCHAR,
+    bytes BIGINT,
+    wall_s DOUBLE
+);
+
+CREATE TABLE warnings (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    message VARCHAR NOT NULL
+);
+
+CREATE TABLE finishes (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    state VARCHAR NOT NULL,
+    reason VARCHAR,
+    policy_version BIGINT,
+    wall_s DOUBLE,
+    engine_requests BIGINT,
+    engine_prompt_tokens BIGINT,
+    engine_completion_tokens BIGINT
+);
+
+-- One row per metric and filter of an lm-eval result.
+CREATE TABLE evals (
+    path VARCHAR NOT NULL,              -- the result file, relative to the runs directory
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR,                   -- NULL for a base model
+    base_slug VARCHAR,                  -- NULL for a run
+    checkpoint VARCHAR NOT NULL,        -- step_000040, or 'base'
+    task VARCHAR NOT NULL,
+    num_fewshot BIGINT NOT NULL,
+    metric VARCHAR NOT NULL,
+    filter VARCHAR NOT NULL,
+    higher_is_better BOOLEAN,
+    value DOUBLE NOT NULL,              -- as lm-eval wrote it, usually a share in [0, 1]
+    stderr DOUBLE,
+    questions BIGINT,
+    settings JSON NOT NULL,             -- what must agree before two results may be compared
+    evaluation_id VARCHAR,
+    wall_s DOUBLE
+);
+
+-- One row per question and filter; joins evals on (path, filter).
+CREATE TABLE eval_samples (
+    path VARCHAR NOT NULL,
+    filter VARCHAR NOT NULL,
+    doc_id BIGINT NOT NULL,
+    doc_hash VARCHAR,
+    target VARCHAR,
+    answer VARCHAR,                     -- what the filter extracted
+    exact_match DOUBLE NOT NULL
+);
+
+-- What has been read of every file, and what could not be.
+CREATE TABLE files (
+    path VARCHAR NOT NULL,              -- relative to the runs directory
+    kind VARCHAR NOT NULL,
+    size BIGINT NOT NULL,
+    mtime_ns BIGINT NOT NULL,
+    byte_offset BIGINT NOT NULL,        -- whole lines up to here are in the tables
+    head_sha256 VARCHAR,                -- of the first bytes before byte_offset
+    tail_sha256 VARCHAR                 -- of the last bytes before byte_offset
+);
+
+CREATE TABLE quarantine (
+    path VARCHAR NOT NULL,
+    byte_offset BIGINT NOT NULL,
+    reason VARCHAR NOT NULL,
+    excerpt VARCHAR NOT NULL
+);
+
+-- One row. `unpublished` says that the tables hold what the snapshot does not.
+CREATE TABLE store_state (
+    schema_sha256 VARCHAR NOT NULL,
+    unpublished BOOLEAN NOT NULL
+);

@@ -1,0 +1,89 @@
+"""The reader of the published store.
+
+Each query opens an in-memory database and attaches the snapshot read-only: a `duckdb.connect(path)` that
+stays open would go on seeing the old file after the snapshot is replaced. Nothing here blocks a writer,
+and no writer blocks this.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from trainer.errors import SweepctlError
+from trainer.paths import store_path
+
+
+class StoreError(SweepctlError):
+    """There is no store, or a query cannot be answered from it."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """The results under a runs directory, as last published by `results.ingest.ingest`."""
+
+    runs_dir: Path
+
+    @property
+    def path(self) -> Path:
+        """The snapshot."""
+        return store_path(self.runs_dir)
+
+    @property
+    def mtime(self) -> float:
+        """When the snapshot was published, in unix seconds: whatever is computed from it may be cached by it.
+
+        Raises:
+            StoreError: nothing has been published.
+        """
+        try:
+            return self.path.stat().st_mtime
+        except FileNotFoundError as error:
+            raise self._missing() from error
+
+    def query(self, sql: str, params: Sequence[object] | dict[str, object] | None = None) -> pd.DataFrame:
+        """The rows of a query over the tables and views of `schema.sql` and `views.sql`.
+
+        Args:
+            sql: one statement, with `?` or `$name` for parameters.
+            params: their values.
+
+        Raises:
+            StoreError: nothing has been published, or DuckDB rejects the statement.
+        """
+        if not self.path.exists():
+            raise self._missing()
+        with duckdb.connect() as connection:
+            try:
+                quoted = str(self.path).replace("'", "''")
+                # Not `main`: that is the name of the in-memory database's schema.
+                connection.execute(f"ATTACH '{quoted}' AS results (READ_ONLY)")
+                connection.execute("USE results")
+                return connection.execute(sql, params).df()
+            except duckdb.Error as error:
+                raise StoreError(
+                    f"{self.path}: {error}\n"
+                    f"docs/results.md lists tables and views; `sweepctl ingest --rebuild` mends a store"
+                ) from error
+
+    def sweeps(self) -> pd.DataFrame:
+        """Sweeps, the most recent first: `sweep, profile, created_unix, margin, runs`."""
+        return self.query(
+            "SELECT s.sweep, s.profile, s.created_unix, s.margin, count(r.run_name) AS runs FROM sweeps AS s "
+            "LEFT JOIN runs AS r USING (sweep) GROUP BY ALL ORDER BY created_unix DESC NULLS LAST, sweep"
+        )
+
+    def _missing(self) -> StoreError:
+        return StoreError(
+            f"{self.path}: no results yet; `sweepctl run SPEC` makes some, "
+            f"`sweepctl ingest` reads what is there"
+        )
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a small frame as dictionaries."""
+    names = [str(name) for name in frame.columns]
+    return [dict(zip(names, row, strict=True)) for row in frame.itertuples(index=False, name=None)]
