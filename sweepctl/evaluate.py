@@ -88,6 +88,7 @@ def _each(
             num_fewshot=shots,
             output=str(output(task, shots)),
             limit=spec.limit,
+            data=spec.data,
             max_completion_tokens=spec.max_completion_tokens,
         )
         for task in tasks

@@ -45,6 +45,8 @@ class EvalSpec(Settings):
     """Only the first so many questions."""
     tasks: Annotated[tuple[EvaluationTask, ...], Field(min_length=1)] | None = None
     """lm-eval tasks; by default the one that matches the training task."""
+    data: str | None = None
+    """A local JSONL file with gsm8k_cot's test questions; by default the hub's."""
     max_completion_tokens: PositiveInt = 128
     """Longest answer; a shorter limit cuts reasoning off."""
 
