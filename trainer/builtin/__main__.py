@@ -32,7 +32,7 @@ def pretrain(
         typer.Option(help="The first stage's model: used if it exists, saved there if not.", file_okay=False),
     ] = None,
 ) -> None:
-    """Train the built-in model from nothing (about eight minutes on two cores) and measure it."""
+    """Train the built-in model from nothing (about eight minutes on two idle cores) and measure it."""
     from trainer.builtin.accuracy import record  # noqa: PLC0415
     from trainer.builtin.pretrain import pretrain as train  # noqa: PLC0415
 
