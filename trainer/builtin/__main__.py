@@ -13,7 +13,12 @@ from trainer.builtin.problems import generate
 
 # Commands import what needs torch themselves: printing problems should not wait for it.
 
-app = typer.Typer(help="The built-in task and model.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="The built-in task and model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
 class SplitName(StrEnum):

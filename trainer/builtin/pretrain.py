@@ -88,7 +88,7 @@ def pretrain(out: Path, seed: int, first_stage: Path | None = None) -> Greedy:
     else:
         config = model_config(tokenizer)
         config._attn_implementation = "eager"
-        model = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+        model = Qwen3ForCausalLM(config)
         train(model, tokenizer, WORKED, seed)
         if first_stage is not None:
             model.save_pretrained(first_stage)
@@ -112,7 +112,7 @@ def train(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, stage: St
             logits.float().flatten(0, 1), targets.flatten(), ignore_index=_IGNORED, reduction="none"
         )
         loss = (token_losses * weights.flatten()).sum() / weights.sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
             optimizer.step()

@@ -30,7 +30,7 @@ def write_tiny_model(directory: Path, seed: int = 0) -> Path:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(config)  # type: ignore[no-untyped-call]
+        model = Qwen3ForCausalLM(config)
     model.bfloat16().save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
