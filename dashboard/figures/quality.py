@@ -1,0 +1,154 @@
+"""What it cost: exact match, differences with their verdicts, and learning curves."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.colours import BASE_COLOUR, ArmStyle
+from dashboard.figures.layout import GRID, LINE, finish, write_beside
+from results.store import records
+from results.tables import VERDICT_MARKS
+
+_ROW_PX = 26
+_BAND = "rgba(128, 128, 128, 0.18)"
+_BASE_STYLE = ArmStyle(BASE_COLOUR, "star-diamond", "solid")
+_DECIDED = ("better", "worse", "equivalent")
+
+
+def exact_match(accuracy: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> go.Figure:
+    """Accuracy of each model by number of shots, with one standard error to either side.
+
+    Args:
+        accuracy: rows of one task, metric and filter of `results.accuracy.accuracy_table`.
+        styles: by run name; a base model has none.
+    """
+    figure = go.Figure()
+    for label, part in accuracy.groupby("label", sort=False):
+        run = part["run_name"].iloc[0]
+        style = _BASE_STYLE if pd.isna(run) else styles.get(str(run), _BASE_STYLE)
+        figure.add_scatter(
+            x=[f"{shots}-shot" for shots in part["num_fewshot"]],
+            y=list(part["value_percent"]),
+            error_y={"type": "data", "array": list(part["stderr_percent"]), "thickness": 1.5},
+            mode="markers",
+            name=str(label),
+            offsetgroup=str(label),
+            marker={"color": style.colour, "symbol": style.symbol, "size": 10},
+            hovertemplate="%{x}: %{y:.2f} % ± %{error_y.array:.2f}<extra>%{fullData.name}</extra>",
+        )
+    figure.update_layout(scattermode="group", scattergap=0.4)
+    shots = sorted(accuracy["num_fewshot"].unique())
+    figure.update_xaxes(
+        title="worked examples in the prompt",
+        categoryorder="array",
+        categoryarray=[f"{n}-shot" for n in shots],
+    )
+    figure.update_yaxes(
+        title=f"{str(accuracy['metric'].iloc[0]).replace('_', ' ')} (%)", range=_range_of(accuracy)
+    )
+    return finish(figure, height=320)
+
+
+def _range_of(accuracy: pd.DataFrame) -> tuple[float, float]:
+    """From the lowest to the highest bar with some air: differences are small beside the distance to 0."""
+    values, errors = accuracy["value_percent"], accuracy["stderr_percent"].fillna(0)
+    low, high = float((values - errors).min()), float((values + errors).max())
+    air = 0.08 * (high - low) or 1.0
+    return low - air, high + air
+
+
+def delta_forest(deltas: pd.DataFrame, styles: Mapping[str, ArmStyle], margin_points: float) -> go.Figure:
+    """Differences with 95 % intervals, each with its verdict in words beside it; open where inconclusive.
+
+    Args:
+        deltas: rows of one opponent, task, metric and filter of `results.accuracy.delta_table`.
+        styles: by run name.
+        margin_points: of equivalence, drawn as a band.
+    """
+    ordered = deltas.sort_values(["num_fewshot", "position", "run_name"])
+    rows = [
+        f"{label}, {shots}-shot"
+        for label, shots in zip(ordered["label"], ordered["num_fewshot"], strict=True)
+    ]
+    figure = go.Figure()
+    figure.add_vrect(x0=-margin_points, x1=margin_points, fillcolor=_BAND, line_width=0, layer="below")
+    figure.add_vline(x=0, line={"color": LINE, "dash": "dot"})
+    drawn = ordered["verdict"] != "refused"
+    shown = ordered[drawn]
+    figure.add_scatter(
+        x=list(shown["delta_points"]),
+        y=[row for row, kept in zip(rows, drawn, strict=True) if kept],
+        error_x={
+            "type": "data",
+            "array": list((shown["high"] - shown["delta_points"]).astype(float)),
+            "arrayminus": list((shown["delta_points"] - shown["low"]).astype(float)),
+            "thickness": 1.5,
+            "color": LINE,
+        },
+        mode="markers",
+        marker={
+            "size": 10,
+            "color": [styles[run].colour for run in shown["run_name"]],
+            "line": {"width": 2, "color": [styles[run].colour for run in shown["run_name"]]},
+            "symbol": ["circle" if word in _DECIDED else "circle-open" for word in shown["verdict"]],
+        },
+        hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
+    )
+    write_beside(figure, rows, [verdict_words(row) for row in records(ordered)])
+    shots = list(ordered["num_fewshot"])
+    for place in range(1, len(rows)):
+        if shots[place] != shots[place - 1]:
+            figure.add_hline(y=place - 0.5, line={"color": GRID, "width": 1})
+    figure.update_xaxes(title="difference (percentage points)", tickformat="+.3~g")
+    # All rows, also those without a point, in this order from the top.
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=rows, range=[len(rows) - 0.4, -0.6], showgrid=False
+    )
+    figure.update_yaxes(type="category", tickmode="array", tickvals=rows, ticktext=rows)
+    return finish(figure, height=_ROW_PX * max(len(rows), 3), legend=False, right=250)
+
+
+def verdict_words(row: Mapping[str, object]) -> str:
+    """`+0.38 = equivalent`, or what an inconclusive comparison would have missed."""
+    word = str(row["verdict"])
+    if word == "refused":
+        return f"{VERDICT_MARKS[word]} not compared"
+    text = f"{row['delta_points']:+.2f} {VERDICT_MARKS[word]} {word}"
+    return f"{text}, &lt; {row['detectable_points']:.1f} unseen" if word == "inconclusive" else text
+
+
+def learning_curves(curves: pd.DataFrame, styles: Mapping[str, ArmStyle], x: str, x_title: str) -> go.Figure:
+    """Mean reward of the trained groups: each step faint, the smoothed course on top.
+
+    Args:
+        curves: `run_name, label, reward_mean, reward_smoothed` and a column for x.
+        styles: by run name.
+        x: name of that column.
+        x_title: what it is, with its unit.
+    """
+    figure = go.Figure()
+    for run, part in curves.groupby("run_name", sort=False):
+        style, label = styles[str(run)], str(part["label"].iloc[0])
+        figure.add_scatter(
+            x=list(part[x]),
+            y=list(part["reward_mean"]),
+            mode="markers",
+            showlegend=False,
+            legendgroup=label,
+            marker={"color": style.colour, "size": 5, "opacity": 0.4, "symbol": style.symbol},
+            hoverinfo="skip",
+            name=label,
+        )
+        figure.add_scatter(
+            x=list(part[x]),
+            y=list(part["reward_smoothed"]),
+            mode="lines",
+            name=label,
+            legendgroup=label,
+            line={"color": style.colour, "width": 2.5, "dash": style.dash},
+            hovertemplate="%{x:.4g}: %{y:.3f}<extra>%{fullData.name}</extra>",
+        )
+    figure.update_xaxes(title=x_title, rangemode="tozero")
+    figure.update_yaxes(title="mean reward of the groups trained on")
+    return finish(figure, height=360)
