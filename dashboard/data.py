@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from results.report import Report, build_report
+from results.steps import positions_table, steps_table
 from results.store import Store, StoreError
 
 RUNS_DIR_VARIABLE = "SWEEPCTL_RUNS_DIR"
@@ -69,18 +70,9 @@ def _report(runs_dir: Path, mtime: float, sweep: str) -> Report:
 
 @st.cache_data(max_entries=_ENTRIES, show_spinner=False)
 def _steps(runs_dir: Path, mtime: float, sweep: str) -> pd.DataFrame:
-    steps = Store(runs_dir).query("SELECT * FROM steps WHERE sweep = ?", [sweep])
-    return _in_plan_order(steps, _report(runs_dir, mtime, sweep).experiments, "step")
+    return steps_table(Store(runs_dir), sweep)
 
 
 @st.cache_data(max_entries=_ENTRIES, show_spinner=False)
 def _step_positions(runs_dir: Path, mtime: float, sweep: str) -> pd.DataFrame:
-    positions = Store(runs_dir).query("SELECT * FROM step_positions WHERE sweep = ?", [sweep])
-    return _in_plan_order(positions, _report(runs_dir, mtime, sweep).experiments, "cycle_position")
-
-
-def _in_plan_order(rows: pd.DataFrame, experiments: pd.DataFrame, then_by: str) -> pd.DataFrame:
-    runs = experiments[["run_name", "label", "position", "sync_interval_steps"]]
-    joined = rows.merge(runs, on="run_name").sort_values(["position", "run_name", then_by])
-    joined["sync_interval_steps"] = joined["sync_interval_steps"].fillna(1).astype(int)
-    return joined.reset_index(drop=True)
+    return positions_table(Store(runs_dir), sweep)

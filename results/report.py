@@ -150,10 +150,18 @@ def _silence(heartbeat_unix: float) -> str:
     """A word on a running run that has gone silent; whether its process lives is for sweepctl to find out."""
     silent_s = time.time() - heartbeat_unix
     return (
-        f" No sign of life for {silent_s / 60:.0f} min; see `sweepctl status`."
+        f" No sign of life for {_rough(silent_s)}; see `sweepctl status`."
         if silent_s > SILENT_AFTER_S
         else ""
     )
+
+
+def _rough(seconds: float) -> str:
+    """A duration in the largest unit it has two of: `95 min`, `7 h`, `5 days`."""
+    for size, unit in ((86400, "days"), (3600, "h")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 60:.0f} min"
 
 
 def _optional(value: Any) -> Any:  # noqa: ANN401 - a cell of any type

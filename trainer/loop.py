@@ -135,7 +135,12 @@ class Loop:
             groups, dropped = self._rollouts.buffer.take(self._config.prompts_per_optim_step)
         consumed_s = self._trace.clock.now()
         with self._phase("learn", step):
-            metrics = self._learner.step(groups)
+            try:
+                metrics = self._learner.step(groups)
+            except Exception:
+                for group in groups:  # they have left the buffer, which would give them a fate
+                    self._log.write(group, Fate.LEFTOVER)
+                raise
         for group in groups:
             self._log.write(group, Fate.TRAINED, step=step, consumed_s=consumed_s)
         version = step + 1

@@ -1,20 +1,24 @@
 """A rollout engine that is `vllm serve` on a unix socket."""
 
 import asyncio
+import json
+import secrets
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 
 from trainer.engine.protocol import Completion, EngineCounters, GenerationError, GenerationRequest
 from trainer.errors import EngineError
 from trainer.server import SERVED_NAME, VllmServer, version
 
-_TIMEOUT = httpx.Timeout(connect=10, read=600, write=60, pool=None)
+# No limit on a whole request: it may wait for its turn. Silence for so long is an engine that hangs.
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
 # The server keeps idle connections far longer than this (server.py), so that none is ever reused in
 # the moment in which the server closes it.
-_LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=5)
+_KEEP_ALIVE_S = 5
 _CACHE_RESET_TRIES = 20
 _COUNTERS = {
     "requests": "vllm:request_success_total",
@@ -23,26 +27,38 @@ _COUNTERS = {
 }
 
 
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+
+    def json(self) -> Any:  # noqa: ANN401 - any JSON
+        return json.loads(self.body)
+
+    def problem(self) -> str:
+        return f"{self.status}: {self.body[:500].decode(errors='replace')}"
+
+
 class VllmEngine:
     """Speaks to a server that somebody else started, or that this object owns.
 
-    Every request carries the policy version as its cache salt, so that the prefix cache can never
-    serve what older weights computed, even should a reset of the cache fail.
+    Every request carries a cache salt that each load of weights draws anew, so that the prefix cache
+    can never serve what other weights computed, even should a reset of the cache fail.
     """
 
     def __init__(self, socket: Path, owned: VllmServer | None = None) -> None:
         self.description = f"vllm {version()}"
         self._owned = owned
         self._socket = socket
-        self._version = -1
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(socket), limits=_LIMITS),
-            base_url="http://engine",
-            timeout=_TIMEOUT,
-        )
+        self._cache_salt = "before any load"
+        self._session: aiohttp.ClientSession | None = None
 
     async def attach(self) -> None:
-        """End whatever an earlier owner left running there."""
+        """Connect, in the event loop that will make all calls, and end what an earlier owner left."""
+        # httpx looks through all connections at every request: with 256 of them that took most of
+        # the client's time.
+        connector = aiohttp.UnixConnector(str(self._socket), limit=0, keepalive_timeout=_KEEP_ALIVE_S)
+        self._session = aiohttp.ClientSession("http://engine", connector=connector, timeout=_TIMEOUT)
         await self.abort_all()
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
@@ -62,14 +78,16 @@ class VllmEngine:
             "token_ids": list(request.token_ids),
             "sampling_params": sampling,
             "stream": False,
-            "cache_salt": f"version {self._version}",
+            "cache_salt": self._cache_salt,
         }
-        response = await self._post("/inference/v1/generate", json=body)
-        if response.status_code != HTTPStatus.OK:
-            raise GenerationError(f"{response.status_code}: {response.text[:500]}")
+        response = await self._request("POST", "/inference/v1/generate", body)
+        if response.status != HTTPStatus.OK:
+            raise GenerationError(response.problem())
         choices = sorted(response.json()["choices"], key=lambda choice: int(choice["index"]))
         if len(choices) != request.n:
             raise GenerationError(f"asked for {request.n} completions, got {len(choices)}")
+        if any(choice["finish_reason"] == "abort" for choice in choices):
+            raise GenerationError("aborted")
         return [_completion(choice) for choice in choices]
 
     async def load_weights(self, weights: Path, version: int) -> dict[str, str]:
@@ -77,22 +95,19 @@ class VllmEngine:
         result = await self._rpc("load_policy_weights", path=str(weights))
         if missing := result["missing"]:
             raise EngineError(f"the weights in {weights} leave parameters of the engine unloaded: {missing}")
-        await self._expect_ok("/update_weight_version", json={"new_version": str(version)})
+        await self._post("/update_weight_version", {"new_version": str(version)})
         await self._reset_prefix_cache()
-        self._version = version
+        self._cache_salt = secrets.token_hex(8)
         checksums: dict[str, str] = result["checksums"]
         return checksums
 
     async def abort_all(self) -> None:
         """Abort every request the server knows of."""
-        await self._expect_ok("/abort_requests", json={})
+        await self._post("/abort_requests", {})
 
     async def counters(self) -> EngineCounters:
         """Sums over the server's Prometheus counters."""
-        try:
-            text = (await self._client.get("/metrics")).text
-        except httpx.HTTPError as error:
-            raise self._gone(error) from error
+        text = (await self._request("GET", "/metrics")).body.decode()
         totals = {
             field: int(
                 sum(
@@ -105,39 +120,41 @@ class VllmEngine:
 
     async def close(self) -> None:
         """Disconnect; stop the server when it is ours."""
-        await self._client.aclose()
+        if self._session:
+            await self._session.close()
         if self._owned:
             await asyncio.to_thread(self._owned.stop)
             self._socket.parent.rmdir()  # made for this socket alone (start.py)
 
     async def _reset_prefix_cache(self) -> None:
         for _ in range(_CACHE_RESET_TRIES):
-            response = await self._expect_ok("/reset_prefix_cache")
+            response = await self._post("/reset_prefix_cache")
             if response.json()["success"]:
                 return
             await asyncio.sleep(0.01)  # blocks of the last requests are being freed
         raise EngineError("the engine's prefix cache could not be reset although no request is running")
 
     async def _rpc(self, method: str, **kwargs: str) -> dict[str, Any]:
-        response = await self._expect_ok("/collective_rpc", json={"method": method, "kwargs": kwargs})
+        response = await self._post("/collective_rpc", {"method": method, "kwargs": kwargs})
         result: dict[str, Any] = response.json()["results"][0]
         return result
 
-    async def _expect_ok(self, route: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
-        response = await self._post(route, **request)
-        if response.status_code != HTTPStatus.OK:
-            raise EngineError(
-                f"the engine answered {route} with {response.status_code}: {response.text[:500]}"
-            )
-        return response
+    async def _post(self, route: str, body: dict[str, Any] | None = None) -> _Answer:
+        answer = await self._request("POST", route, body)
+        if answer.status != HTTPStatus.OK:
+            raise EngineError(f"the engine answered {route} with {answer.problem()}")
+        return answer
 
-    async def _post(self, route: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+    async def _request(self, method: str, route: str, body: dict[str, Any] | None = None) -> _Answer:
+        if self._session is None:
+            raise EngineError(f"the engine on {self._socket} was used before it was attached")
         try:
-            return await self._client.post(route, **request)
-        except httpx.HTTPError as error:
+            async with self._session.request(method, route, json=body) as response:
+                return _Answer(response.status, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._gone(error) from error
 
-    def _gone(self, error: httpx.HTTPError) -> EngineError:
+    def _gone(self, error: Exception) -> EngineError:
         return EngineError(
             f"the engine on {self._socket} does not answer ({type(error).__name__}: {error}); "
             "its log says why (engine.log in the sweep's folder)"

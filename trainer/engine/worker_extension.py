@@ -29,8 +29,8 @@ class WeightLoading:
             `checksums`: tensor name -> checksum as handed to the model; `missing`: parameters of
             the model that nothing was loaded into.
         """
+        parts = weight_files(Path(path))
         model = self.model_runner.get_model()
-        expected = {name for name, _ in model.named_parameters()}
         checksums: dict[str, str] = {}
         loaded: set[str] = set()
         original = model.load_weights
@@ -42,10 +42,12 @@ class WeightLoading:
 
         model.load_weights = observed
         try:
-            self.model_runner.reload_weights(weights_iterator=_checked(path, checksums))
+            self.model_runner.reload_weights(weights_iterator=_checked(parts, checksums))
         finally:
             del model.load_weights
         _refresh_heads(model)
+        # Not before: a load that failed half-way leaves parameters untied until the next one.
+        expected = {name for name, _ in model.named_parameters()}
         return {"checksums": checksums, "missing": sorted(expected - loaded)}
 
 
@@ -57,8 +59,8 @@ def _refresh_heads(model: torch.nn.Module) -> None:
             module.quant_method.process_weights_after_loading(module)
 
 
-def _checked(path: str, checksums: dict[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
-    for part in weight_files(Path(path)):
+def _checked(parts: list[Path], checksums: dict[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
+    for part in parts:
         with safe_open(part, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
                 tensor = file.get_tensor(name)

@@ -18,4 +18,5 @@ def load(**_metadata: Any) -> datasets.DatasetDict:  # noqa: ANN401 - lm-eval pa
 
 
 def _split(split: Split, count: int) -> datasets.Dataset:
-    return datasets.Dataset.from_list([asdict(problem) for problem in generate(split, count, seed=_SEED)])
+    problems = generate(split, count, seed=_SEED)
+    return datasets.Dataset.from_list([{**asdict(problem), "prompt": problem.prompt} for problem in problems])
