@@ -101,7 +101,9 @@ def _seeds(view: View) -> None:
 
 def _experiments(view: View, report: Report) -> None:
     several_seeds = report.experiments["seed"].nunique() > 1
+    labels, names = report.experiments["label"], report.experiments["run_name"]
     table = report.experiments.assign(
+        label=labels.where(labels != names, "–"),  # a point that cannot run has no number
         progress=[
             f"{done} / {planned:.0f}" if pd.notna(planned) else str(done)
             for done, planned in zip(

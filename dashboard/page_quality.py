@@ -130,7 +130,7 @@ def _curves(view: View) -> None:
         learning_curves(curves, arm_styles(view.report.experiments), x, _X_AXES[x]),
         curves[["label", "run_name", "step", "prompts", "minutes", "reward_mean", "reward_smoothed"]],
         f"Mean reward in training. Dots: single steps. Lines: trailing mean of {REWARD_WINDOW_STEPS} steps. "
-        f"Groups of equal reward are not trained on and not in here.",
+        f"Groups that were filtered for equal rewards count too.",
     )
 
 

@@ -64,9 +64,11 @@ def _experiments(report: Report) -> Sheet:
         knobs = (row["max_staleness"], row["prompts_per_optim_step"], row["prompts_per_rollout_sync"])
         seed = (_integer(row["seed"]),) if several else ()
         progress = f"{row['steps_done']}/{_integer(row['max_steps'])}"
+        # A point that cannot run has no number among the experiments; its label is its name.
+        label = NONE if row["label"] == row["run_name"] else row["label"]
         rows.append(
             (
-                row["label"],
+                label,
                 row["run_name"],
                 row["state"],
                 *map(_integer, knobs),

@@ -119,7 +119,7 @@ def verdict_words(row: Mapping[str, object]) -> str:
 
 
 def learning_curves(curves: pd.DataFrame, styles: Mapping[str, ArmStyle], x: str, x_title: str) -> go.Figure:
-    """Mean reward of the trained groups: each step faint, the smoothed course on top.
+    """Mean reward of the groups sampled: each step faint, the smoothed course on top.
 
     Args:
         curves: `run_name, label, reward_mean, reward_smoothed` and a column for x.
@@ -150,5 +150,5 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, ArmStyle], x: str
             hovertemplate="%{x:.4g}: %{y:.3f}<extra>%{fullData.name}</extra>",
         )
     figure.update_xaxes(title=x_title, rangemode="tozero")
-    figure.update_yaxes(title="mean reward of the groups trained on")
+    figure.update_yaxes(title="mean reward")
     return finish(figure, height=360)

@@ -1,6 +1,7 @@
 """The child process of the transformers engine: batches of whatever is waiting, token by token."""
 
 import os
+import signal
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +21,7 @@ _MAX_ROWS = 256  # completions in one batch
 def serve(pipe: Connection, model: str, dtype: str, cores: tuple[int, ...], parent: int) -> None:
     """Answer calls until the pipe closes. Runs in the child."""
     end_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us too; the run decides
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
     torch.set_num_threads(max(1, len(cores)))
@@ -29,8 +31,8 @@ def serve(pipe: Connection, model: str, dtype: str, cores: tuple[int, ...], pare
             worker.receive(block=not worker.queue)
             if worker.queue:
                 worker.run_batch()
-    except (EOFError, KeyboardInterrupt):
-        return  # the other side has closed the pipe, or ends
+    except EOFError:
+        return  # the other side has closed the pipe
 
 
 @dataclass
