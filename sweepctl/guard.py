@@ -16,7 +16,7 @@ import threading
 import time
 
 PATIENCE_S = 10.0
-"""How long an orphaned group may take to write a checkpoint."""
+"""How long an orphaned group may take to end."""
 
 
 def main(pipe: int, command: list[str]) -> int:

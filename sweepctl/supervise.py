@@ -8,7 +8,7 @@ from sweepctl.process import GuardedProcess
 from sweepctl.stopping import StopSignals
 
 DRAIN_S = 30.0
-"""How long a process may take to write a checkpoint once asked to stop."""
+"""How long a process may take to end once asked to stop."""
 _POLL_S = 0.1
 _TICK_S = 1.0
 
@@ -34,7 +34,7 @@ def supervise(
     while (code := process.wait(_POLL_S)) is None:
         now = time.monotonic()
         if stop.count:
-            say(f"stopping: up to {DRAIN_S:.0f} s to write a checkpoint; again to kill")
+            say(f"stopping: up to {DRAIN_S:.0f} s for the run to end; again to kill")
             return _drain(process, stop), Cause.STOPPED
         if timeout_s is not None and now - began > timeout_s:
             return _drain(process, stop), Cause.TIMEOUT

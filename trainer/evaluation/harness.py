@@ -50,7 +50,7 @@ def evaluate(
         tracker = EvaluationTracker(output_path=str(Path(directory) / "results.json"))
         results = lm_eval.simple_evaluate(
             model=model,
-            tasks=[_task(evaluation)],
+            tasks=[_task(evaluation, tasks, Path(directory))],
             num_fewshot=evaluation.num_fewshot,
             limit=evaluation.limit,
             gen_kwargs={"max_gen_toks": evaluation.max_completion_tokens},
@@ -80,15 +80,23 @@ def _check_shots(evaluation: Evaluation, used: int) -> None:
         )
 
 
-def _task(evaluation: Evaluation) -> str | dict[str, Any]:
+def _task(evaluation: Evaluation, tasks: TaskManager, directory: Path) -> str:
+    """The task's name, or for data of one's own a task file that includes lm-eval's.
+
+    lm-eval 0.4.13 takes a dict for the whole of a task, not for changes to the one it names.
+    """
     if evaluation.data is None:
         return evaluation.task
-    return {
+    path = directory / "task.yaml"
+    settings = {
+        "include": str(tasks.task_index[evaluation.task].yaml_path),
         "task": evaluation.task,
         "dataset_path": "json",
         "dataset_name": None,
-        "dataset_kwargs": {"data_files": {"test": evaluation.data}},
+        "dataset_kwargs": {"data_files": {"test": str(Path(evaluation.data).resolve())}},
     }
+    path.write_text(json.dumps(settings))  # JSON is YAML
+    return str(path)
 
 
 def _move(directory: Path, pattern: str, target: Path) -> None:
