@@ -16,14 +16,14 @@ RECENT_STEPS = 20
 
 
 class TraceTail:
-    """Reads the steps that were appended to a trace since the last look, whole lines only."""
+    """Reads what was appended to a trace since the last look, whole lines only."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
-    def new_steps(self) -> list[dict[str, Any]]:
-        """The `step` records since the last call."""
+    def new_records(self) -> list[dict[str, Any]]:
+        """The `step` and `resumed` records since the last call."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -32,9 +32,9 @@ class TraceTail:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        # Most lines are spans and groups: looked at only if they may be a step at all.
-        lines = (line for line in whole.splitlines() if b'"step"' in line[:200])
-        return [record for record in map(_record, lines) if record.get("kind") == "step"]
+        # Most lines are spans and groups: looked at only if they may be wanted at all.
+        lines = (line for line in whole.splitlines() if b'"step"' in line[:200] or b'"resumed"' in line[:200])
+        return [record for record in map(_record, lines) if record.get("kind") in {"step", "resumed"}]
 
 
 def _record(line: bytes) -> dict[str, Any]:
@@ -63,7 +63,11 @@ class RunProgress:
 
     def refresh(self) -> None:
         """Look at the run's files again."""
-        self._recent.extend(self._tail.new_steps())
+        for record in self._tail.new_records():
+            if record["kind"] == "resumed":
+                self._recent.clear()  # by an earlier attempt, and at another time
+            else:
+                self._recent.append(record)
         try:
             status = read_status(self.paths)
         except ConfigError:

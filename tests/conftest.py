@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """A folder with a randomly initialised one-layer Qwen3: it answers nonsense."""
-    from trainer.builtin.tiny import write_tiny_model
+    from trainer.builtin.tiny import write_tiny_model  # noqa: PLC0415 - slow to import
 
     return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
@@ -26,8 +26,8 @@ def tiny_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def vllm_server(tiny_model):
     """A warm `vllm serve` on core 0. It starts with the tiny model; tests load the weights they need."""
-    from trainer.config import EngineSettings
-    from trainer.server import VllmServer
+    from trainer.config import EngineSettings  # noqa: PLC0415
+    from trainer.server import VllmServer  # noqa: PLC0415
 
     directory = Path(tempfile.mkdtemp(prefix="vllm-"))  # a unix socket's path must be short
     try:

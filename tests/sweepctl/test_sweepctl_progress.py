@@ -27,14 +27,14 @@ def step(number, wall_s=2.0):
 def test_a_trace_is_read_on_whole_lines_only(tmp_path):
     trace = tmp_path / "trace.jsonl"
     tail = TraceTail(trace)
-    assert tail.new_steps() == []
+    assert tail.new_records() == []
     trace.write_text(step(0) + '{"kind": "span", "step": 0}\n' + step(1)[:20])
-    assert [record["step"] for record in tail.new_steps()] == [0]
+    assert [record["step"] for record in tail.new_records()] == [0]
     trace.write_text(
         step(0) + '{"kind": "span", "step": 0}\n' + step(1) + '{"kind": "step", torn\n' + step(2)
     )
-    assert [record["step"] for record in tail.new_steps()] == [1, 2]
-    assert tail.new_steps() == []
+    assert [record["step"] for record in tail.new_records()] == [1, 2]
+    assert tail.new_records() == []
 
 
 @pytest.fixture
@@ -49,6 +49,15 @@ def progress(tmp_path):
     for row in rows:
         row.refresh()
     return SweepProgress("demo", "cpu", rows)
+
+
+def test_a_new_attempt_starts_the_count_again(progress):
+    running = progress.runs[0]
+    assert running.step == 10
+    with running.paths.trace.open("a") as trace:
+        trace.write(json.dumps({"kind": "resumed", "from_step": 0}) + "\n" + step(0, wall_s=8.0))
+    running.refresh()
+    assert (running.step, running.seconds_per_step) == (1, 8.0)
 
 
 def test_progress_counts_and_foresees(progress):
