@@ -66,6 +66,7 @@ class RunProgress:
         for record in self._tail.new_records():
             if record["kind"] == "resumed":
                 self._recent.clear()  # by an earlier attempt, and at another time
+                self.step = int(record["from_step"])
             else:
                 self._recent.append(record)
         try:
