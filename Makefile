@@ -1,7 +1,6 @@
 # Everything installs into .venv from an exact lock; see scripts/setup.sh.
 SHELL := /bin/bash
 VENV := .venv/bin
-RUNS := $(or $(SWEEPCTL_RUNS_DIR),runs)
 
 .PHONY: help setup sweep test lint test-slow dashboard lock clean
 

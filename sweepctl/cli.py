@@ -1,7 +1,7 @@
 """The command line: thin commands over the library, each importing only what it needs.
 
 Data goes to stdout, progress and errors to stderr. Exit codes: 0 all well, 1 some run failed, 2 a bad
-spec or usage, 130 interrupted and resumable.
+spec or usage, 130 interrupted: the same command goes on.
 """
 
 import json
@@ -50,6 +50,10 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone, as `head` does
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "check the path, its permissions and the space left, and run the command again"
+        _fail(SweepctlError(f"{where}{error.strerror or error}; {advice}"))
     sys.exit(0)
 
 
@@ -123,7 +127,7 @@ def plan(
     if as_json:
         print(json.dumps(planned.summary(), indent=2))
     else:
-        from sweepctl.tables import print_plan  # noqa: PLC0415
+        from sweepctl.display import print_plan  # noqa: PLC0415
 
         print_plan(planned)
 
@@ -160,7 +164,7 @@ def status(sweep: SweepArgument = None, as_json: AsJson = False, runs_dir: RunsD
     if as_json:
         print(json.dumps(found.summary(), indent=2))
     else:
-        from sweepctl.tables import print_status  # noqa: PLC0415
+        from sweepctl.display import print_status  # noqa: PLC0415
 
         print_status(found)
 
@@ -204,6 +208,6 @@ def ingest(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a spec, for editors."""
-    from sweepctl.schema import schema_text  # noqa: PLC0415
+    from sweepctl.spec import schema_text  # noqa: PLC0415
 
     print(schema_text())

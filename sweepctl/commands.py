@@ -31,7 +31,7 @@ def run_sweep(
     """
     from sweepctl.display import make_display  # noqa: PLC0415
     from sweepctl.engine import SharedEngine  # noqa: PLC0415
-    from sweepctl.ingesting import ingest_runs as ingest  # noqa: PLC0415
+    from sweepctl.ingesting import update_store  # noqa: PLC0415
     from sweepctl.machine import placement  # noqa: PLC0415
     from sweepctl.plan import load_plan  # noqa: PLC0415
     from sweepctl.runner import Options, SweepRunner  # noqa: PLC0415
@@ -45,7 +45,7 @@ def run_sweep(
         options=Options(retry_failed, force, evaluate, resume_command),
         display=display,
         engine=SharedEngine(log=plan.paths.engine_log, placement=placement()),
-        ingest=lambda: ingest(runs_dir),
+        ingest=lambda: update_store(runs_dir),
     ).run()
 
 
@@ -53,7 +53,7 @@ def print_report(runs_dir: Path, sweep: str | None, output_format: str, out: Pat
     """Print a sweep's report or write it to a file, over a store that is brought up to date first.
 
     Raises:
-        ConfigError: for an unknown format or sweep.
+        ConfigError: for an unknown format or sweep, or when `out` cannot be written.
     """
     if output_format not in FORMATS:
         raise ConfigError(f"--format {output_format}: there is {', '.join(FORMATS)}")
@@ -74,7 +74,12 @@ def print_report(runs_dir: Path, sweep: str | None, output_format: str, out: Pat
         text = render_markdown(report) if output_format == "md" else render_json(report)
         console.file.write(text.rstrip("\n") + "\n")
     if out:
-        write_atomically(out, buffer.getvalue())
+        try:
+            write_atomically(out, buffer.getvalue())
+        except OSError as error:
+            raise ConfigError(
+                f"--out {out}: cannot be written: {error.strerror}; name a file that you may write"
+            ) from None
 
 
 def ingest_runs(runs_dir: Path, *, rebuild: bool) -> str:

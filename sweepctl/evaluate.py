@@ -42,7 +42,14 @@ def config_path(plan: Plan, index: int) -> Path:
 
 def write_config(path: Path, file: EvaluationFile) -> None:
     """Write what `python -m trainer.evaluation --config` reads."""
-    write_atomically(path, file.model_dump_json(indent=2))
+    # From here on results may be of these settings or of earlier ones, until all are of these.
+    _done_marker(path).unlink(missing_ok=True)
+    write_atomically(path, _text(file))
+
+
+def mark_done(path: Path, file: EvaluationFile) -> None:
+    """Note beside the configuration that all it asks for was evaluated."""
+    write_atomically(_done_marker(path), _text(file))
 
 
 def missing(file: EvaluationFile) -> int:
@@ -51,11 +58,20 @@ def missing(file: EvaluationFile) -> int:
 
 
 def is_done(path: Path, file: EvaluationFile) -> bool:
-    """Whether the same evaluations were asked for before, and every result is there."""
+    """Whether the same evaluations were the last to be made, to their end, and every result is there."""
     try:
-        return path.read_text(encoding="utf-8") == file.model_dump_json(indent=2) and not missing(file)
+        return _done_marker(path).read_text(encoding="utf-8") == _text(file) and not missing(file)
     except FileNotFoundError:
         return False
+
+
+def _done_marker(path: Path) -> Path:
+    """`evaluation.done` beside `evaluation.json`."""
+    return path.with_suffix(".done")
+
+
+def _text(file: EvaluationFile) -> str:
+    return file.model_dump_json(indent=2)
 
 
 def _base(plan: Plan, spec: EvalSpec, model: str, runs: Sequence[PlannedRun]) -> list[Evaluation]:

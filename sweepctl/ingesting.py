@@ -61,7 +61,7 @@ class BackgroundIngest:
                 self._say(f"the store is not up to date ({error}); later: sweepctl ingest")
 
 
-def ingest_runs(runs_dir: Path) -> object:
+def update_store(runs_dir: Path) -> object:
     """Bring the store up to date."""
     from results.ingest import ingest  # noqa: PLC0415 - duckdb is slow to import
 

@@ -1,4 +1,8 @@
-"""`sweep.json`: what a sweep was meant to be, and where and from which code it was run."""
+"""What is put on record beside the runs.
+
+`sweep.json`: what a sweep was meant to be, and where and from which code it was run. `timings.json`: how
+long it took.
+"""
 
 import json
 import time
@@ -86,3 +90,48 @@ def _run(run: PlannedRun) -> dict[str, Any]:
         "reason": run.point.reason,
         "config": run.point.values(),
     }
+
+
+class Timings:
+    """`timings.json`: how long the parts of each invocation took, for whoever plans the next sweep.
+
+    The record of this invocation is added to those of earlier ones, and written after every entry.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._earlier = _invocations(path)
+        self._this: dict[str, Any] = {
+            "started_unix": time.time(),
+            "engine_starts_s": [],
+            "runs": [],
+            "evaluation_s": None,
+        }
+
+    def engine_starts(self, seconds: list[float]) -> None:
+        """How long each start of the engine took."""
+        if seconds:
+            self._this["engine_starts_s"] = [round(each, 3) for each in seconds]
+            self._write()
+
+    def run(self, name: str, state: str, seconds: float) -> None:
+        """How long a run's process took, its start included."""
+        self._this["runs"].append({"run_name": name, "state": state, "seconds": round(seconds, 3)})
+        self._write()
+
+    def evaluation(self, seconds: float) -> None:
+        """How long all evaluations took."""
+        self._this["evaluation_s"] = round(seconds, 3)
+        self._write()
+
+    def _write(self) -> None:
+        content = {"version": 1, "invocations": [*self._earlier, self._this]}
+        write_atomically(self._path, json.dumps(content, indent=2))
+
+
+def _invocations(path: Path) -> list[Any]:
+    try:
+        found = json.loads(path.read_bytes())["invocations"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return found if isinstance(found, list) else []

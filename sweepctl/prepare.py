@@ -1,16 +1,51 @@
-"""Before anything starts: which runs are to be run, and directories that are ready for them."""
+"""Before anything starts: the sweep's lock, which runs are to be run, and directories ready for them."""
 
+import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from sweepctl.errors import SweepLockedError
 from sweepctl.files import write_atomically
 from sweepctl.machine import Placement
 from sweepctl.plan import Plan, PlannedRun
-from sweepctl.states import write_status
+from sweepctl.states import write_pending
 from trainer.config import Resources, RunFile
-from trainer.errors import SweepctlError
-from trainer.records import RunState, RunStatus
+from trainer.errors import ConfigError, SweepctlError
+from trainer.paths import SweepPaths
+
+
+@contextmanager
+def sweep_lock(sweep: SweepPaths) -> Iterator[None]:
+    """Hold the sweep's lock: one `sweepctl run` of a sweep at a time.
+
+    Raises:
+        SweepLockedError: another process holds it; the message says which and since when.
+        ConfigError: the sweep's folder cannot be made or written to.
+    """
+    # Beside the lock and not in it: whoever only tries the lock empties that file.
+    holder = sweep.lock.with_name(sweep.lock.name + ".holder.json")
+    lock = FileLock(sweep.lock)
+    try:
+        sweep.root.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SweepLockedError(f"{sweep.root}: this sweep is being run{_held_by(holder)}") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{sweep.root}: cannot be written to: {error.strerror}; "
+            "name a folder that you may write to with --runs-dir"
+        ) from None
+    try:
+        write_atomically(holder, json.dumps({"pid": os.getpid(), "since_unix": time.time()}))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
 
 
 def refuse_running(plan: Plan) -> None:
@@ -51,10 +86,7 @@ def prepare(
         )
         write_atomically(run.paths.config, file.model_dump_json(indent=2))
         if not run.paths.status.exists():
-            pending = RunStatus(
-                state=RunState.PENDING, attempt=0, heartbeat=time.time(), max_steps=run.config.max_steps
-            )
-            write_status(run.paths, pending)
+            write_pending(run.paths, run.config.max_steps)
 
 
 def set_aside(directory: Path) -> Path:
@@ -64,3 +96,12 @@ def set_aside(directory: Path) -> Path:
     while target.exists():
         target, number = directory.with_name(f"{stem}-{number}"), number + 1
     return directory.rename(target)
+
+
+def _held_by(holder: Path) -> str:
+    try:
+        found = json.loads(holder.read_text(encoding="utf-8"))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since_unix"]))
+        return f" by process {found['pid']} since {since}; wait for it, or end it with `kill {found['pid']}`"
+    except (OSError, ValueError, KeyError):
+        return "; wait for it to end"

@@ -1,4 +1,4 @@
-"""A child process with its children: started guarded, drained, killed, and never left behind."""
+"""A child process with its children: started guarded, interrupted, killed, and never left behind."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ class GuardedProcess:
             return None
 
     def interrupt(self) -> None:
-        """Ask the group to stop at its next checkpoint."""
+        """Ask the group to end soon; nothing of an unfinished run is kept for later."""
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:

@@ -6,6 +6,7 @@ shared ones, lists replace; its `parameters`, `zip` and `seeds` replace the shar
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sweepctl.errors import Place, Problem, SpecError, suggestion
@@ -204,8 +205,17 @@ class _Resolver:
     def _evaluation(self) -> EvalSpec | None:
         shared, own = self._spec.eval, self._profile.eval
         if shared is None or own is None:
-            return shared or own
-        return shared.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+            merged = shared or own
+        else:
+            merged = shared.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+        if merged is not None and merged.data is not None and not Path(merged.data).is_file():
+            path: KeyPath = ("eval", "data")
+            if own is not None and "data" in own.model_fields_set:
+                path = ("profiles", str(self._name), *path)
+            self._reader.complain(
+                self._source.place(path), f"eval.data: no file '{merged.data}'; give a JSONL file"
+            )
+        return merged
 
 
 def _joined(parts: Sequence[Flat]) -> Flat:

@@ -11,19 +11,16 @@ from pathlib import Path
 
 from sweepctl.display import Display
 from sweepctl.engine import EngineKey, SharedEngine
-from sweepctl.evaluate import config_path, evaluations, is_done, missing, write_config
+from sweepctl.evaluate import config_path, evaluations, is_done, mark_done, missing, write_config
 from sweepctl.files import last_lines
 from sweepctl.ingesting import BackgroundIngest
-from sweepctl.lock import sweep_lock
-from sweepctl.manifest import write_manifest
+from sweepctl.manifest import Timings, write_manifest
 from sweepctl.plan import Plan, PlannedRun
-from sweepctl.prepare import prepare, refuse_running, select
+from sweepctl.prepare import prepare, refuse_running, select, sweep_lock
 from sweepctl.process import GuardedProcess
 from sweepctl.progress import RunProgress, SweepProgress, duration
-from sweepctl.states import change_state, read_status
-from sweepctl.stopping import StopRequestedError, StopSignals
-from sweepctl.supervise import Cause, supervise
-from sweepctl.timings import Timings
+from sweepctl.states import change_state, read_status, write_pending
+from sweepctl.supervise import Cause, StopRequestedError, StopSignals, supervise
 from trainer.config import EvaluationFile
 from trainer.errors import EngineError
 from trainer.records import RunState
@@ -66,29 +63,35 @@ class SweepRunner:
 
         Raises:
             SweepLockedError: somebody else runs this sweep.
-            ConfigError: something the spec asks for is not there.
+            ConfigError: something the spec asks for is not there, or nothing can be written.
         """
         with sweep_lock(self.plan.paths), StopSignals() as self._stop:
             self.plan = self.plan.refreshed()
             refuse_running(self.plan)
             todo = select(self.plan, retry_failed=self.options.retry_failed, force=self.options.force)
             self._timings = Timings(self.plan.paths.root / "timings.json")
-            with self.display, BackgroundIngest(self.ingest, self.display.say) as self._background:
+            with self.display:
                 prepare(self.plan, todo, self.engine.placement, self.display.say, force=self.options.force)
                 write_manifest(self.plan, trains=bool(todo))
-                self._progress = self._initial_progress(todo)
-                self.display.say(f"{self.plan.name}: {len(todo)} of {len(self.plan.feasible)} runs to train")
-                self.display.show(self._progress)
-                self.engine.announce = self.display.say
-                try:
-                    with self.engine:
-                        return self._run_all(todo)
-                except StopRequestedError:
-                    self.display.say(f"interrupted; go on with: {self.options.resume_command}")
-                    return EXIT_INTERRUPTED
-                finally:
-                    self._timings.engine_starts(self.engine.start_seconds)
-                    self.display.show(self._progress)
+                # Not earlier: a folder must not be renamed while it is read.
+                with BackgroundIngest(self.ingest, self.display.say) as self._background:
+                    return self._run_shown(todo)
+
+    def _run_shown(self, todo: tuple[PlannedRun, ...]) -> int:
+        """Run all over one engine, with the progress on display; the exit code."""
+        self._progress = self._initial_progress(todo)
+        self.display.say(f"{self.plan.name}: {len(todo)} of {len(self.plan.feasible)} runs to train")
+        self.display.show(self._progress)
+        self.engine.announce = self.display.say
+        try:
+            with self.engine:
+                return self._run_all(todo)
+        except StopRequestedError:
+            self.display.say(f"interrupted; go on with: {self.options.resume_command}")
+            return EXIT_INTERRUPTED
+        finally:
+            self._timings.engine_starts(self.engine.start_seconds)
+            self.display.show(self._progress)
 
     def _run_all(self, todo: tuple[PlannedRun, ...]) -> int:
         self._train_all(todo)
@@ -120,6 +123,8 @@ class SweepRunner:
         command += ["--engine", str(socket)] if socket else []
         self._progress.doing = f"training {run.label}"
         self._row(run).state = "running"
+        # What an earlier attempt said must not be taken for this one's word, should it die without any.
+        write_pending(run.paths, run.config.max_steps)
         began = time.monotonic()
         with GuardedProcess(command, run.paths.log) as process:
             timeout = self.plan.resolved.spec.timeout.run
@@ -206,6 +211,7 @@ class SweepRunner:
         if cause is Cause.STOPPED:
             raise StopRequestedError
         if code == 0 and not missing(file):
+            mark_done(path, file)
             return True
         there = total - missing(file)
         self.display.say(f"evaluation failed: exit code {code}, {there} of {total} results there")

@@ -1,19 +1,22 @@
-"""The sweep spec as it is written: frozen models, one field for each key.
+"""The sweep spec as it is written: frozen models, one field for each key; and its JSON schema.
 
 Only the shape is checked here. What a key of `base` or an axis may hold is `trainer.config.RunConfig`'s
 to say, and is checked point by point in `expand`.
 """
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from trainer.config import NonNegativeInt, PositiveFloat, PositiveInt, Settings
+from sweepctl.keys import leaf_keys
+from trainer.config import NonNegativeInt, PositiveFloat, PositiveInt, RunConfig, Settings
 
 EvaluationTask = Literal["arithmetic_cot", "gsm8k_cot"]
 Axes = dict[str, tuple[Any, ...]]
 
+_REFS = "#/$defs/{model}"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -102,3 +105,38 @@ class Spec(Settings):
     stop_after_consecutive_failures: PositiveInt | None = None
     """After so many failed runs in a row the rest is skipped."""
     timeout: Timeout = Timeout()
+
+
+def sweep_schema() -> dict[str, Any]:
+    """What `sweeps/sweep.schema.json` holds: the spec's own keys and, inside, those of a run."""
+    schema = Spec.model_json_schema(ref_template=_REFS)
+    run = RunConfig.model_json_schema(ref_template=_REFS)
+    definitions: dict[str, Any] = schema["$defs"]
+    definitions.update(run.pop("$defs"))
+    definitions["Base"] = _base(run)
+    definitions["TaskSettings"] = {"anyOf": [{"type": "string"}, definitions["TaskSettings"]]}
+    definitions["Axes"] = _axes()
+    profile, spec = definitions["Profile"]["properties"], schema["properties"]
+    for properties in (profile, spec):
+        properties["base"] = {"$ref": "#/$defs/Base"}
+        properties["parameters"] = {"$ref": "#/$defs/Axes"}
+        properties["zip"] = {"type": "array", "items": {"$ref": "#/$defs/Axes"}}
+    schema["$schema"] = "http://json-schema.org/draft-07/schema#"
+    return schema
+
+
+def schema_text() -> str:
+    """The schema as `sweepctl schema` prints it."""
+    return json.dumps(sweep_schema(), indent=2, sort_keys=True)
+
+
+def _base(run: dict[str, Any]) -> dict[str, Any]:
+    """A run's configuration, its keys nested or dotted."""
+    dotted: dict[str, Any] = {key: {} for key in leaf_keys() if "." in key}
+    return {**run, "title": "Base", "properties": {**run["properties"], **dotted}}
+
+
+def _axes() -> dict[str, Any]:
+    values = {"type": "array", "minItems": 1}
+    keys = [*leaf_keys(), "task"]
+    return {"type": "object", "properties": dict.fromkeys(keys, values), "additionalProperties": False}

@@ -53,6 +53,15 @@ def write_status(run: RunPaths, status: RunStatus) -> None:
     write_atomically(run.status, status.model_dump_json())
 
 
+def write_pending(run: RunPaths, max_steps: int) -> None:
+    """Say that a run is about to be started, keeping of earlier attempts their number only."""
+    earlier = read_status(run)
+    attempt = earlier.attempt if earlier else 0
+    write_status(
+        run, RunStatus(state=RunState.PENDING, attempt=attempt, heartbeat=time.time(), max_steps=max_steps)
+    )
+
+
 def change_state(run: RunPaths, state: RunState, reason: str | None, max_steps: int) -> None:
     """Set state and reason, keeping what is known of attempts and steps."""
     now = time.time()

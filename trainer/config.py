@@ -195,10 +195,17 @@ class Evaluation(Settings):
     """gsm8k_cot only: a local JSONL file with the test split; without it the hub's dataset is used."""
     max_completion_tokens: PositiveInt = 128
 
-    def evaluation_id(self, checkpoint_id: str) -> str:
-        """First 12 hex digits of sha256 over the checkpoint's identity and these settings."""
+    def evaluation_id(self, checkpoint_id: str, engine: str, settings: EngineSettings) -> str:
+        """First 12 hex digits of sha256 over everything that decides the answers.
+
+        Args:
+            checkpoint_id: identity of the weights.
+            engine: name and version, such as `vllm 0.32.0`.
+            settings: how it computes.
+        """
         identity = self.model_dump(mode="json", exclude={"label", "output", "model"})
-        identity["checkpoint"] = checkpoint_id
+        identity |= {"checkpoint": checkpoint_id, "engine": engine}
+        identity |= settings.model_dump(mode="json", include={"dtype", "max_model_len"})
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 

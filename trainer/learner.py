@@ -2,8 +2,8 @@
 
 import copy
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -93,6 +93,22 @@ class Learner:
                 0
             ].tolist()
         return values
+
+    @contextmanager
+    def perturbed(self) -> Iterator[None]:
+        """Other weights inside: every tensor moved by noise of a third of its mean magnitude."""
+        generator = torch.Generator(self._device).manual_seed(0)
+        kept = [parameter.detach().clone() for parameter in self.model.parameters()]
+        with torch.no_grad():
+            for parameter in self.model.parameters():
+                noise = torch.randn(parameter.shape, generator=generator, device=self._device)
+                parameter.add_(noise * parameter.abs().mean() / 3)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(self.model.parameters(), kept, strict=True):
+                    parameter.copy_(value)
 
     def weights(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         """Every weight by its Hugging Face name, as the engine should hold it; tied ones once."""

@@ -99,8 +99,8 @@ class Loop:
         """
         self._rollouts.attach()
         self._counters_before = self._rollouts.counters()
-        self._sync.push(version=0)
-        self._probe(version=0)
+        gap = self._sync.prove()
+        print(f"the engine computes with the base weights (logprob gap {gap:.4f} nats a token)", flush=True)
         self._rollouts.start()
         self._timer = StepTimer(self._trace.clock)
         for step in range(self._config.max_steps):
@@ -171,17 +171,10 @@ class Loop:
         began = self._trace.clock.now()
         with self._phase("sync", step):
             size = self._sync.push(step + 1)
-            if step + 1 == self._config.schedule.sync_interval_steps:
-                # An engine that already held the base weights is proved to change only by this one.
-                self._probe(step + 1)
         now = self._trace.clock.now()
         self._rollouts.synced(paused_s, now)
         self._rollouts.buffer.resume(step + 1)
         self._trace.write(Sync, version=step + 1, bytes=size, wall_s=now - began, in_flight=in_flight)
-
-    def _probe(self, version: int) -> None:
-        gap = self._sync.probe()
-        print(f"the engine computes with version {version} (logprob gap {gap:.4f} nats a token)", flush=True)
 
     def _checkpoint_due(self, version: int) -> bool:
         every = self._config.checkpoint.every_steps

@@ -79,6 +79,7 @@ class Rollouts:
 
     def start(self) -> None:
         """Begin to dispatch."""
+        self._idle_since = self._trace.clock.now()
         self._dispatcher = self._submit(self._dispatch_forever())
 
     def pause(self) -> int:
@@ -216,6 +217,7 @@ class Rollouts:
             self.buffer.generated(group)
             if self.buffer.generating == 0:
                 self._begin_idle(group.finished_s)
+        self._check_versions(group)
         group.texts = [
             str(self._tokenizer.decode(completion.token_ids, skip_special_tokens=True))
             for completion in group.completions
@@ -226,6 +228,15 @@ class Rollouts:
             Span, lane="verify", name="verify", start_s=group.finished_s, end_s=group.verified_s, step=None
         )
         return Fate.FILTERED if len(set(group.rewards)) == 1 else None
+
+    def _check_versions(self, group: Group) -> None:
+        """No sync happens while a group runs, so the engine must name one version: the one at dispatch."""
+        named = {version for c in group.completions for version in (c.version_min, c.version_max)}
+        if named != {group.version_min}:
+            raise EngineError(
+                f"group {group.number} was dispatched at policy version {group.version_min}, "
+                f"but the engine says it sampled with {sorted(named)}"
+            )
 
     def _count_useless(self, fate: Fate) -> None:
         self._useless += 1

@@ -42,11 +42,6 @@ class Schedule:
         step = accepted_or_undecided // self.prompts_per_optim_step
         return step - engine_version <= self.max_staleness and step < self.max_steps
 
-    def dispatchable(self, accepted_or_undecided: int, engine_version: int) -> int:
-        """How many groups may be dispatched now, one after the other."""
-        steps_ahead = min(engine_version + self.max_staleness + 1, self.max_steps)
-        return max(0, steps_ahead * self.prompts_per_optim_step - accepted_or_undecided)
-
     def sync_due(self, policy_version: int) -> bool:
         """Whether the engine must be given `policy_version` before the learner goes on.
 

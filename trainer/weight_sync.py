@@ -74,10 +74,27 @@ class WeightSync:
             )
         return sum(tensor.nbytes for tensor in weights.values())
 
-    def probe(self) -> float:
-        """Sample a few tokens and compare the engine's logprobs of them with the learner's.
+    def prove(self) -> float:
+        """Load the learner's weights as version 0 and prove that the engine computes with all of them.
 
-        Checksums prove what was handed over; this proves what is computed with.
+        Checksums prove what was handed over, not what is computed with: an engine that keeps a copy of
+        some tensor passes them. So other weights are loaded first, every tensor of them moved, and the
+        engine's logprobs must agree with the learner's under those and then under the right ones.
+
+        Returns:
+            The mean absolute difference a token under the right weights, in nats.
+
+        Raises:
+            EngineError: it is above `PROBE_TOLERANCE_NATS` under either.
+        """
+        with self._learner.perturbed():
+            self.push(version=0)
+            self._probe()
+        self.push(version=0)
+        return self._probe()
+
+    def _probe(self) -> float:
+        """Sample a few tokens and compare the engine's logprobs of them with the learner's.
 
         Returns:
             The mean absolute difference a token, in nats.

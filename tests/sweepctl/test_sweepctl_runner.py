@@ -2,13 +2,15 @@
 
 import json
 import os
+import threading
 import time
 
 import psutil
 import pytest
 
+from sweepctl import runner
 from sweepctl.errors import SweepLockedError
-from sweepctl.lock import sweep_lock
+from sweepctl.prepare import sweep_lock
 from trainer.config import EvaluationFile, RunFile
 from trainer.errors import ConfigError, EngineError, SweepctlError
 from trainer.paths import SweepPaths
@@ -123,6 +125,32 @@ def test_other_evaluation_settings_are_evaluated_again(fake_sweep):
     assert fake_sweep.calls() == [*ALL, "evaluation", "evaluation"]
 
 
+def test_a_re_evaluation_that_failed_is_made_again(fake_sweep):
+    first = fake_sweep.spec.read_text()
+    second = first.replace("[0, 4]", "[0, 4], limit: 7")
+    fake_sweep.run()
+    fake_sweep.behave(evaluation="fail")
+    fake_sweep.spec.write_text(second)
+    assert fake_sweep.run() == 1
+    fake_sweep.behave()
+    assert fake_sweep.run() == 0
+    assert fake_sweep.calls() == [*ALL, *["evaluation"] * 3]
+    assert fake_sweep.run() == 0
+    assert len(fake_sweep.calls()) == 8  # all are there
+
+
+def test_the_earlier_settings_are_evaluated_again_after_others_were_begun(fake_sweep):
+    first = fake_sweep.spec.read_text()
+    fake_sweep.run()
+    fake_sweep.behave(evaluation="fail")
+    fake_sweep.spec.write_text(first.replace("[0, 4]", "[0, 4], limit: 7"))
+    assert fake_sweep.run() == 1
+    fake_sweep.behave()
+    fake_sweep.spec.write_text(first)  # some results are now of the other settings
+    assert fake_sweep.run() == 0
+    assert fake_sweep.calls() == [*ALL, *["evaluation"] * 3]
+
+
 def test_no_eval(fake_sweep):
     assert fake_sweep.run(evaluate=False) == 0
     assert fake_sweep.calls() == ALL
@@ -171,6 +199,29 @@ def test_what_failed_is_run_again_only_when_asked(fake_sweep):
     assert fake_sweep.run(retry_failed=True) == 0
     assert fake_sweep.calls().count("s1") == 2
     assert fake_sweep.calls().count("s0") == 1
+
+
+def test_a_trainer_without_a_word_does_not_inherit_that_of_an_earlier_attempt(fake_sweep):
+    fake_sweep.behave(s1="fail")
+    fake_sweep.run(evaluate=False)
+    fake_sweep.behave(s1="stillborn")
+    assert fake_sweep.run(evaluate=False, retry_failed=True) == 1
+    status = json.loads((fake_sweep.root / "s1" / "status.json").read_text())
+    assert status["reason"] == "its process ended with exit code 1 and no word of success"
+    assert (status["state"], status["attempt"], status["step"]) == ("failed", 1, 0)
+
+
+def test_nothing_is_ingested_while_directories_are_renamed(fake_sweep, monkeypatch):
+    ingesting = []
+
+    def prepare(*arguments, **options):
+        ingesting.append(any(thread.name == "ingest" for thread in threading.enumerate()))
+        original(*arguments, **options)
+
+    original = runner.prepare
+    monkeypatch.setattr(runner, "prepare", prepare)
+    assert fake_sweep.run(evaluate=False) == 0
+    assert ingesting == [False]
 
 
 def test_force_runs_all_again_and_keeps_the_old(fake_sweep):
@@ -269,7 +320,7 @@ def test_a_trainer_that_still_lives_is_left_alone(fake_sweep):
 
 
 def test_a_failing_ingest_is_said_once_and_stops_nothing(fake_sweep, monkeypatch):
-    from sweepctl.ingesting import BackgroundIngest  # noqa: PLC0415
+    from sweepctl.ingesting import BackgroundIngest
 
     said = []
 

@@ -80,7 +80,7 @@ def test_two_signals_kill(fake_sweep, started):
     process = started("s0", "stubborn")
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
-    assert process.poll() is None  # it waits for the checkpoint
+    assert process.poll() is None  # it waits for the run to end
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert children(fake_sweep) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.schema import schema_text
+from sweepctl.spec import schema_text
 from sweepctl.spec_file import load_spec
 from sweepctl.validate import validate_spec
 

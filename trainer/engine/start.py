@@ -1,5 +1,6 @@
 """Which engine a run gets."""
 
+import importlib.metadata
 import tempfile
 from pathlib import Path
 
@@ -25,8 +26,7 @@ def start_engine(
         ConfigError: vLLM is asked for and not installed.
         EngineError: it does not start.
     """
-    use_vllm = settings.name == "vllm" or (settings.name == "auto" and server.available())
-    if not use_vllm:
+    if not _uses_vllm(settings):
         # Imports torch and transformers, which the vLLM client does not need.
         from trainer.engine.transformers_engine import TransformersEngine  # noqa: PLC0415
 
@@ -41,6 +41,17 @@ def start_engine(
         model, settings=settings, socket=_own_socket(), log=directory / "engine.log", cores=cores
     )
     return VllmEngine(started.socket, owned=started)
+
+
+def engine_description(settings: EngineSettings) -> str:
+    """Name and version of the engine that `start_engine` gives, without starting it."""
+    if _uses_vllm(settings):
+        return f"vllm {server.version()}"
+    return f"transformers {importlib.metadata.version('transformers')}"
+
+
+def _uses_vllm(settings: EngineSettings) -> bool:
+    return settings.name == "vllm" or (settings.name == "auto" and server.available())
 
 
 def _own_socket() -> Path:

@@ -43,12 +43,14 @@ def _read(path: Path) -> EvaluationFile:
 
 
 def _run(file: EvaluationFile, socket: Path | None, directory: Path) -> int:
-    from trainer.evaluation.checkpoint_id import checkpoint_id  # noqa: PLC0415 - slow to import
+    from trainer.engine.start import engine_description  # noqa: PLC0415 - slow to import
+    from trainer.evaluation.checkpoint_id import checkpoint_id  # noqa: PLC0415
     from trainer.models import model_directory  # noqa: PLC0415
 
     folders = {model: model_directory(model) for model in {e.model for e in file.evaluations}}
     identities = {model: checkpoint_id(folder) for model, folder in folders.items()}
-    ids = [evaluation.evaluation_id(identities[evaluation.model]) for evaluation in file.evaluations]
+    engine = engine_description(file.engine)
+    ids = [e.evaluation_id(identities[e.model], engine, file.engine) for e in file.evaluations]
     todo = [(e, i) for e, i in zip(file.evaluations, ids, strict=True) if not _complete(e, i)]
     print(f"{len(file.evaluations) - len(todo)} evaluations are there, {len(todo)} to do", flush=True)
     if todo:

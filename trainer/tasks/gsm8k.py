@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer.config import TaskSettings
 from trainer.errors import ConfigError
-from trainer.rewards import exact_match
+from trainer.rewards import exact_match, final_number
 from trainer.tasks import Problem, Task
 
 HUB_NAME = "openai/gsm8k"
@@ -26,6 +26,12 @@ class Gsm8k(Task):
             for i, (question, answer) in enumerate(rows)
             if settings.problems is None or i < settings.problems
         ]
+        for problem in self.problems:
+            if final_number(problem.answer) is None:
+                raise ConfigError(
+                    f"{settings.path or HUB_NAME}: {problem.prompt_id} has an answer without a final "
+                    f"`#### N`, so no completion could be right: {problem.answer[-60:]!r}"
+                )
         if not self.problems:
             raise ConfigError(f"gsm8k: no problems in {settings.path or HUB_NAME}")
 
