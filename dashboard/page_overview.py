@@ -7,15 +7,13 @@ from dashboard.colours import arm_styles
 from dashboard.data import View
 from dashboard.figures.speed import speedup_bars
 from dashboard.shown import Columns, number, show_figure, show_table, text
+from results.comparisons import OPPONENTS
 from results.report import Report
 from results.speed import REWARD_WINDOW_STEPS
 
-OPPONENTS = {
-    "baseline": (
-        "Against the matched baseline",
-        "the same knobs and seed, but synchronous (or as the spec says)",
-    ),
-    "reference": ("Against the reference run", "one run for all; knobs differ"),
+_MEANINGS = {
+    "baseline": "the same knobs and seed, but synchronous (or as the spec says)",
+    "reference": "one run for all; knobs differ",
 }
 
 
@@ -27,15 +25,19 @@ def show(view: View) -> None:
         st.warning("\n".join(f"- {notice}" for notice in report.notices))
     st.subheader("What this shows")
     st.markdown("\n".join(f"- {sentence}" for sentence in report.observations))
-    for against, (title, meaning) in OPPONENTS.items():
+    for against, meaning in _MEANINGS.items():
         part = report.speedups[report.speedups["against"] == against]
         if len(part):
-            st.subheader(title, help=meaning)
+            st.subheader(_title(against), help=meaning)
             _speedups(view, against, part)
     if len(report.seeds):
         _seeds(view)
     st.subheader("Experiments")
     _experiments(view, report)
+
+
+def _title(against: str) -> str:
+    return f"Against the {OPPONENTS[against]}"
 
 
 def _speedups(view: View, against: str, part: pd.DataFrame) -> None:
@@ -86,7 +88,7 @@ def _seeds(view: View) -> None:
         prompts_per_s_low=report.seeds["low"],
         prompts_per_s_high=report.seeds["high"],
     )
-    for against, (title, _) in OPPONENTS.items():
+    for against in _MEANINGS:
         part = seeds[seeds["against"] == against]
         if part.empty:
             continue
@@ -95,7 +97,8 @@ def _seeds(view: View) -> None:
             f"speedups-over-seeds-{against}",
             speedup_bars(part, arm_styles(report.experiments)),
             part[["label", "other_label", "against", "seeds", "prompts_per_s_speedup", "low", "high"]],
-            f"{title}: geometric mean over seeds, each against its own twin, with a 95 % t-interval.",
+            f"{_title(against)}: geometric mean over seeds, each against its own twin, with a 95 % "
+            f"t-interval.",
         )
 
 

@@ -8,11 +8,12 @@ from dashboard.data import View
 from dashboard.figures.quality import delta_forest, exact_match, learning_curves
 from dashboard.shown import Columns, number, show_figure, show_table, text
 from results.accuracy import default_filter_rows
+from results.comparisons import OPPONENTS
 from results.speed import REWARD_WINDOW_STEPS
+from results.steps import learning_curves_table
 
 _MEASURE = ["task", "metric", "filter"]
 # Options are shown as they are in the address, where they are kept.
-_OPPONENTS = {"base model": "base", "matched baseline": "baseline", "reference run": "reference"}
 _X_AXES = {"step": "step", "prompts": "prompts trained on", "minutes": "training time (min)"}
 
 
@@ -55,7 +56,7 @@ def _accuracy(view: View, accuracy: pd.DataFrame) -> None:
             ["label", "checkpoint", *_MEASURE, "num_fewshot", "value_percent", "stderr_percent", "questions"]
         ],
         f"{task}, filter {filter_name}, greedy answers of each run's last evaluated checkpoint; "
-        f"bars: one standard error to either side. Grey star: the base model.",
+        f"bars: one standard error to either side. Grey star: a base model.",
     )
     by_shots = accuracy.pivot_table(
         index=["position", "label", "checkpoint"], columns="num_fewshot", values="value_percent"
@@ -72,16 +73,21 @@ def _accuracy(view: View, accuracy: pd.DataFrame) -> None:
 def _deltas(view: View, deltas: pd.DataFrame) -> None:
     """Forest plot and table against one kind of opponent at a time."""
     st.subheader("Differences and verdicts")
-    present = [name for name, against in _OPPONENTS.items() if (deltas["against"] == against).any()]
+    present = {name: against for against, name in OPPONENTS.items() if (deltas["against"] == against).any()}
     if not present:
         st.info("There is nothing to compare yet: neither the base model nor another run has been evaluated.")
         return
     opponent = str(
         st.segmented_control(
-            "Against", present, default=present[0], required=True, key="against", bind="query-params"
+            "Against",
+            list(present),
+            default=next(iter(present)),
+            required=True,
+            key="against",
+            bind="query-params",
         )
     )
-    against = _OPPONENTS[opponent]
+    against = present[opponent]
     part = deltas[deltas["against"] == against].sort_values(["num_fewshot", "position", "run_name"])
     margin = view.report.margin_points
     methods = " and ".join(part["method"].dropna().unique())
@@ -116,14 +122,7 @@ def _curves(view: View) -> None:
             bind="query-params",
         )
     )
-    runs = steps.groupby("run_name", sort=False)
-    curves = steps.assign(
-        prompts=runs["prompts"].cumsum(),
-        minutes=(steps["start_s"] + steps["wall_s"]) / 60,
-        reward_smoothed=runs["reward_mean"].transform(
-            lambda rewards: rewards.rolling(REWARD_WINDOW_STEPS).mean()
-        ),
-    )
+    curves = learning_curves_table(steps)
     show_figure(
         view,
         "learning-curves",

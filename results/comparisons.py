@@ -8,6 +8,9 @@ from results.sweep_files import Config, RunRecord, identity
 
 Baseline = Literal["synchronous"] | Config
 
+OPPONENTS = {"base": "base model", "baseline": "matched baseline", "reference": "reference run"}
+"""What each kind of opponent (`against`) is called wherever it is shown, in the order it is offered."""
+
 
 def comparisons(
     runs: Sequence[RunRecord], baseline: Baseline | None, reference: Config | None

@@ -27,6 +27,10 @@ _NOT_SETTINGS = frozenset(
 """Model arguments that say which model, or how it is reached: they may differ between results compared."""
 
 
+_OUR_MODEL = "EngineModel"
+"""What lm-eval notes as the model when `trainer.evaluation` called it: the name of its class."""
+
+
 class _Result(BaseModel):
     """The parts of an lm-eval result that are read."""
 
@@ -81,6 +85,8 @@ def is_result(path: Path) -> bool:
 def evaluation_rows(result: Path, runs_dir: Path) -> list[dict[str, Any]]:
     """A row of `evals` per metric and filter of every task in the file.
 
+    No rows while a result of our own has no metadata: that file is written last, so more is to come.
+
     Raises:
         BadFileError: when it is not what lm-eval writes.
     """
@@ -91,8 +97,12 @@ def evaluation_rows(result: Path, runs_dir: Path) -> list[dict[str, Any]]:
         raise BadFileError(f"{result}: not an lm-eval result: {first['loc']}: {first['msg']}") from error
     try:
         meta = _Meta.model_validate_json(metadata_path(result).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        meta = _Meta()  # optional: lm-eval run by hand leaves none
+    except FileNotFoundError:
+        if parsed.config.get("model") == _OUR_MODEL:
+            return []
+        meta = _Meta()  # lm-eval run by hand leaves none
+    except ValidationError:
+        meta = _Meta()
     owner = _owner(result.relative_to(runs_dir))
     name = _NAME.fullmatch(result.name)
     rows = []

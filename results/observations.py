@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from results.accuracy import default_filter_rows, learned_runs
+from results.comparisons import OPPONENTS
 from results.proportions import LEVEL
 from results.store import records
 
@@ -33,26 +34,27 @@ def observations(
 
 
 def _speed(speedups: pd.DataFrame) -> Iterator[str]:
-    """The largest speed-up against each kind of opponent, and what step times make of it."""
-    for against, name in (("baseline", "its matched synchronous twin"), ("reference", "the reference run")):
+    """The largest speed-up shown against each kind of opponent, and what step times make of it."""
+    for against, article in (("baseline", "its"), ("reference", "the")):
+        name = f"{article} {OPPONENTS[against]}"
         part = speedups[speedups["against"] == against].dropna(subset=["prompts_per_s_low"])
         if part.empty:
             continue
-        best = max(records(part), key=lambda row: row["prompts_per_s_speedup"])
+        # The largest ratio may be an unsteady run's: what is shown is decided by every interval.
+        faster = part[part["prompts_per_s_low"] > 1]
+        candidates = part if faster.empty else faster
+        best = max(records(candidates), key=lambda row: row["prompts_per_s_speedup"])
         low, high = best["prompts_per_s_low"], best["prompts_per_s_high"]
-        ratio, who = best["prompts_per_s_speedup"], f"{best['label']} against {name}, {best['other_label']}"
-        if low <= 1 <= high:
+        ratio = best["prompts_per_s_speedup"]
+        if faster.empty:
             yield (
                 f"No run is shown to be faster than {name}: the best, {best['label']}, trains {ratio:.2f}x "
                 f"the prompts a second (95 % {low:.2f}–{high:.2f}, {best['interval_scope']})."
             )
             continue
-        if ratio < 1:
-            yield f"No run trains more prompts a second than {name}; nearest: {best['label']}, {ratio:.2f}x."
-            continue
         yield (
             f"Largest speed-up in prompts a second: {ratio:.2f}x (95 % {low:.2f}–{high:.2f}, "
-            f"{best['interval_scope']}), {who}."
+            f"{best['interval_scope']}), {best['label']} against {name}, {best['other_label']}."
         )
         if not best["step_time_comparable"]:
             yield (
@@ -86,7 +88,8 @@ def _learning(experiments: pd.DataFrame, deltas: pd.DataFrame) -> Iterator[str]:
 
 def _quality(deltas: pd.DataFrame, margin_points: float) -> Iterator[str]:
     """Verdicts against baseline and reference, and what could not have been seen."""
-    for against, name in (("baseline", "matched baseline"), ("reference", "reference run")):
+    for against in ("baseline", "reference"):
+        name = OPPONENTS[against]
         part = default_filter_rows(deltas[deltas["against"] == against])
         part = part[part["verdict"] != "refused"]
         if part.empty:

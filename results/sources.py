@@ -158,11 +158,14 @@ class _Reader:
             self._count(len(chunk.lines))
 
     def _read_samples(self, source: Source) -> None:
+        if not self._is_touched(source.path):
+            return
         key = self._key(source.path)
         result = source.path.with_name(source.path.name.replace(".samples.jsonl", ".json"))
-        for chunk in read_new_lines(source.path, self._position(key)):
+        # From the start: samples are replaced whole, and two evaluations may differ in the middle only.
+        for chunk in read_new_lines(source.path, None):
             samples, bad = parse_lines(chunk.lines, SAMPLES)
-            with self._transaction(changed=bool(chunk.lines) or chunk.from_start):
+            with self._transaction():
                 if chunk.from_start:
                     self._forget_samples(result)
                     self._release(key)

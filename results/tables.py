@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from results.accuracy import default_filter_rows
+from results.comparisons import OPPONENTS
 from results.report import Report
 from results.speed import REWARD_WINDOW_STEPS
 from results.store import records
@@ -15,8 +16,6 @@ NONE = "–"
 VERDICT_MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "inconclusive": "?", "refused": "✗"}
 _NOT_COMPARABLE = "†"
 Row = dict[str, Any]
-
-_OPPONENTS = {"base": "base model", "baseline": "matched baseline", "reference": "reference run"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def _speed(report: Report) -> Sheet:
 
 def _speed_notes(report: Report) -> tuple[str, ...]:
     notes = [
-        "Speedups against the reference run; brackets: 95 % interval within this run, "
+        f"Speedups against the {OPPONENTS['reference']}; brackets: 95 % interval within this run, "
         "from whole sync cycles after the first."
     ]
     if not report.speedups["step_time_comparable"].astype("boolean").fillna(True).all():
@@ -152,14 +151,14 @@ def _speedups(report: Report) -> Iterator[Sheet]:
             "Time to reward: this run / the other, until the trailing mean of "
             f"{REWARD_WINDOW_STEPS} steps reaches the other's mean over its last fifth; {NONE} not reached."
         )
-        yield Sheet(f"Speedup against the {_OPPONENTS[against]}", columns, tuple(rows), 2, (note,))
+        yield Sheet(f"Speedup against the {OPPONENTS[against]}", columns, tuple(rows), 2, (note,))
 
 
 def _seeds(report: Report) -> Sheet:
     rows = tuple(
         (
             row["label"],
-            _OPPONENTS[str(row["against"])],
+            OPPONENTS[str(row["against"])],
             str(row["seeds"]),
             f"{row['prompts_per_s_speedup']:.2f}x [{row['low']:.2f}–{row['high']:.2f}]",
         )
@@ -242,7 +241,7 @@ def _deltas(report: Report) -> Iterator[Sheet]:
             cells = (_delta(by_shot[shot]) if shot in by_shot else NONE for shot in shots)
             other = () if against == "base" else (str(model["other_label"].iloc[0]),)
             rows.append((str(label), *other, *cells))
-        title = f"Delta from the {_OPPONENTS[str(against)]} (points), {task}, {filter_name}"
+        title = f"Delta from the {OPPONENTS[str(against)]} (points), {task}, {filter_name}"
         names = ("Model",) if against == "base" else ("Model", "Against")
         columns = (*names, *(f"{shot}-shot" for shot in shots))
         yield Sheet(title, columns, tuple(rows), len(names), tuple(_delta_notes(part, report.margin_points)))

@@ -73,7 +73,9 @@ per_fate AS (
         count(*) FILTER (fate = 'trained') AS groups_trained,
         count(*) FILTER (fate = 'filtered') AS groups_filtered,
         count(*) FILTER (fate NOT IN ('trained', 'filtered', 'unresolved')) AS groups_wasted,
-        sum(completion_tokens) FILTER (fate = 'trained') / sum(completion_tokens) AS trained_token_share
+        -- discarded: an attempt was cut off, which says nothing of the settings
+        sum(completion_tokens) FILTER (fate = 'trained')
+            / sum(completion_tokens) FILTER (fate <> 'discarded') AS trained_token_share
     FROM group_fates GROUP BY sweep, run_name
 ),
 latest AS (
@@ -159,9 +161,16 @@ JOIN runs AS r USING (sweep, run_name)
 GROUP BY g.sweep, g.run_name, r.label, r.position, g.fate;
 
 -- Every evaluation, in per cent. `latest` marks a run's highest evaluated checkpoint for that task.
+-- A base model is labelled `base`, and `base (<slug>)` where the sweep has several.
 CREATE VIEW accuracy AS
+WITH base_models AS (
+    -- also those not evaluated yet: a label must not change as results arrive
+    SELECT sweep, count(DISTINCT base_slug) AS models
+    FROM (SELECT sweep, base_slug FROM runs UNION ALL SELECT sweep, base_slug FROM evals) GROUP BY sweep
+)
 SELECT
-    e.sweep, coalesce(r.label, 'base') AS label, coalesce(r.position, -1) AS position, e.run_name,
+    e.sweep, CASE WHEN e.base_slug IS NULL THEN coalesce(r.label, e.run_name)
+                  WHEN m.models > 1 THEN 'base (' || e.base_slug || ')' ELSE 'base' END AS label, coalesce(r.position, -1) AS position, e.run_name,
     coalesce(e.base_slug, r.base_slug) AS base_slug, r.arm_id, r.seed, e.checkpoint, e.task, e.num_fewshot,
     e.metric, e.filter, e.higher_is_better, 100 * e.value AS value_percent,
     -- lm-eval leaves the error out where it was told not to bootstrap; that of a share needs none
@@ -170,7 +179,8 @@ SELECT
     e.questions, e.settings, e.path,
     e.checkpoint = max(e.checkpoint) OVER (PARTITION BY e.sweep, e.run_name, e.base_slug, e.task) AS latest
 FROM evals AS e
-LEFT JOIN runs AS r USING (sweep, run_name);
+LEFT JOIN runs AS r USING (sweep, run_name)
+LEFT JOIN base_models AS m USING (sweep);
 
 -- Differences in percentage points from the base model, the matched baseline and the reference arm.
 CREATE VIEW accuracy_deltas AS

@@ -18,16 +18,32 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """A folder with a randomly initialised one-layer Qwen3: it answers nonsense."""
-    from trainer.builtin.tiny import write_tiny_model  # noqa: PLC0415 - slow to import
+    from trainer.builtin.tiny import write_tiny_model
 
     return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(scope="session")
+def digit_model(tmp_path_factory):
+    """The tiny model, taught to answer `Q: …\\nA:` with ` #### ` and a random digit."""
+    from factories.digit_model import write_digit_model
+
+    return write_digit_model(tmp_path_factory.mktemp("model") / "digits")
+
+
+@pytest.fixture(scope="session")
+def digit_problems(tmp_path_factory):
+    """A JSONL file of forty questions without sense whose answers are the ten digits."""
+    from factories.digit_model import write_problems
+
+    return write_problems(tmp_path_factory.mktemp("problems") / "digits.jsonl")
+
+
+@pytest.fixture(scope="session")
 def vllm_server(tiny_model):
     """A warm `vllm serve` on core 0. It starts with the tiny model; tests load the weights they need."""
-    from trainer.config import EngineSettings  # noqa: PLC0415
-    from trainer.server import VllmServer  # noqa: PLC0415
+    from trainer.config import EngineSettings
+    from trainer.server import VllmServer
 
     directory = Path(tempfile.mkdtemp(prefix="vllm-"))  # a unix socket's path must be short
     try:

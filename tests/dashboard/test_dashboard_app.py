@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.live import age
+from results.comparisons import OPPONENTS
 from results.ingest import ingest
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
@@ -29,11 +30,11 @@ def draw(page, runs_dir, sweep):
     """One page by itself, for one sweep."""
 
     def script(page, runs_dir, sweep):
-        import importlib  # noqa: PLC0415 - this function's source is the script that streamlit runs
-        from pathlib import Path  # noqa: PLC0415
+        import importlib
+        from pathlib import Path
 
-        from dashboard.data import View  # noqa: PLC0415
-        from results.store import Store  # noqa: PLC0415
+        from dashboard.data import View
+        from results.store import Store
 
         importlib.import_module(page).show(View(Path(runs_dir), Store(Path(runs_dir)).mtime, sweep))
 
@@ -169,6 +170,14 @@ def test_choosing_the_opponent_and_the_filter_changes_the_verdicts(runs_dir, rep
     flexible = report.deltas[(report.deltas["against"] == "reference")]
     flexible = flexible[flexible["filter"] == "flexible-extract"]
     assert sorted(verdicts()["delta_points"]) == sorted(flexible["delta_points"])
+
+
+def test_opponents_are_called_as_in_the_report(runs_dir, monkeypatch):
+    monkeypatch.setitem(OPPONENTS, "reference", "yardstick")
+    quality = draw("dashboard.page_quality", runs_dir, "staleness")
+    assert quality.segmented_control(key="against").options == ["base model", "matched baseline", "yardstick"]
+    overview = draw("dashboard.page_overview", runs_dir, "staleness")
+    assert "Against the yardstick" in [header.value for header in overview.subheader]
 
 
 @pytest.mark.parametrize(

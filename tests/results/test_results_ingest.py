@@ -15,6 +15,7 @@ from results.ingest import IngestError, ingest
 from results.store import Store
 from results.tail import read_new_lines
 from trainer.config import RunConfig, RunFile
+from trainer.paths import metadata_path
 
 TRACE_TABLES = [
     "attempts",
@@ -191,6 +192,15 @@ def test_resume_discards_what_is_done_again(tmp_path):
     assert count(tmp_path, "group_fates") == len(raw)  # every dispatch has one fate
 
 
+def test_a_cut_off_attempt_does_not_lower_the_trained_token_share(tmp_path):
+    empty_run(tmp_path).write_bytes(trace_bytes())
+    ingest(tmp_path)
+    kept = [r for r in two_attempts() if r.kind == "group" and r.attempt == 2]
+    trained = sum(r.completion_tokens for r in kept if r.fate == "trained")
+    share = Store(tmp_path).query("SELECT trained_token_share FROM run_summary")["trained_token_share"]
+    assert share.iloc[0] == pytest.approx(trained / sum(r.completion_tokens for r in kept))
+
+
 def test_resume_in_the_middle_keeps_earlier_steps(tmp_path):
     rng, file = np.random.default_rng(3), run_file(steps=6)
     first = list(synthetic_trace(rng, file, 4, finish=False))
@@ -261,6 +271,47 @@ def test_a_changed_evaluation_replaces_its_rows(tmp_path):
         "SELECT value FROM evals WHERE path = ? AND filter = 'strict-match'", [key]
     )
     assert list(values["value"]) == [0.125]
+
+
+def test_samples_that_differ_in_the_middle_only_replace_their_rows(tmp_path):
+    folder = write_synthetic_sweep(tmp_path, steps=4, questions=200)
+    ingest(tmp_path)
+    samples = next(folder.glob("s0_opt16*/eval/*/*_0shot.samples.jsonl"))
+    lines = samples.read_text().splitlines(keepends=True)
+    middle = json.loads(lines[100])
+    flipped = 1.0 - middle["exact_match"]
+    lines[100] = json.dumps(middle | {"exact_match": flipped}) + "\n"
+    before = samples.stat().st_size
+    samples.write_text("".join(lines))
+    assert samples.stat().st_size == before
+    ingest(tmp_path)
+    key = samples.relative_to(tmp_path).as_posix().replace(".samples.jsonl", ".json")
+    found = Store(tmp_path).query(
+        "SELECT exact_match FROM eval_samples WHERE path = ? AND doc_id = ? AND filter = ?",
+        [key, middle["doc_id"], middle["filter"]],
+    )
+    assert list(found["exact_match"]) == [flipped]
+
+
+def test_a_result_of_our_own_waits_for_its_metadata_and_one_made_by_hand_does_not(tmp_path):
+    folder = write_synthetic_sweep(tmp_path, steps=4, questions=10)
+    result = next(folder.glob("s0_opt16*/eval/*/*_0shot.json"))
+    content = json.loads(result.read_text())
+    content["config"]["model"] = "EngineModel"
+    result.write_text(json.dumps(content))
+
+    def rows():
+        assert ingest(tmp_path).quarantined == 0
+        return Store(tmp_path).query(
+            "SELECT evaluation_id FROM evals WHERE path = ?", [result.relative_to(tmp_path).as_posix()]
+        )
+
+    assert rows().empty
+    assert count(tmp_path, "evals") == (6 * 3 - 1) * 2
+    metadata_path(result).write_text(json.dumps({"evaluation_id": "first", "engine": "vllm"}))
+    assert list(rows()["evaluation_id"]) == ["first"] * 2
+    metadata_path(result).write_text(json.dumps({"evaluation_id": "again", "engine": "vllm"}))
+    assert list(rows()["evaluation_id"]) == ["again"] * 2
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "*/status.json", "*/eval/*/*_0shot.json"])

@@ -2,12 +2,15 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
 from rich.console import Console
 
+from results.comparisons import OPPONENTS
 from results.ingest import ingest
 from results.observations import observations
 from results.render import render_json, render_markdown, render_terminal
@@ -136,6 +139,46 @@ def test_a_speedup_whose_interval_holds_one_is_not_called_faster(report):
     speedups["prompts_per_s_low"], speedups["prompts_per_s_high"] = 0.9, 1.2
     sentences = list(observations(report.experiments, speedups, report.deltas.head(0), 2.0))
     assert sentences[0].startswith("No run is shown to be faster")
+
+
+def test_another_arm_that_is_shown_to_be_faster_counts(report):
+    speedups = report.speedups[report.speedups["against"] == "baseline"].head(2).copy()
+    speedups["prompts_per_s_speedup"] = [1.5, 1.2]
+    speedups["prompts_per_s_low"], speedups["prompts_per_s_high"] = [0.8, 1.1], [2.8, 1.3]
+    first = next(observations(report.experiments, speedups, report.deltas.head(0), 2.0))
+    assert first.startswith("Largest speed-up in prompts a second: 1.20x (95 % 1.10–1.30")
+    assert "against its matched baseline, " in first  # which need not be synchronous
+
+
+def test_opponents_have_one_name_everywhere(report, monkeypatch):
+    for against in OPPONENTS:
+        monkeypatch.setitem(OPPONENTS, against, f"yardstick {against}")
+    said = tuple(observations(report.experiments, report.speedups, report.deltas, 2.0))
+    text = render_markdown(replace(report, observations=said))
+    assert "from the yardstick base" in text
+    assert "against the yardstick baseline" in text
+    assert "against the yardstick reference" in text
+    assert "matched baseline" not in text and "reference run" not in text
+
+
+def test_each_of_several_base_models_has_a_row_and_its_own_runs(tmp_path):
+    folder = write_synthetic_sweep(tmp_path, steps=4, questions=20, arms=REFERENCE_ARMS[:2])
+    run = REFERENCE_ARMS[1].run_name(0, False)
+    for path in (folder / "sweep.json", folder / run / "config.json"):
+        content = json.loads(path.read_text())
+        config = content["config"] if "config" in content else content["runs"][1]["config"]
+        config["model"] = "builtin:other"
+        path.write_text(json.dumps(content))
+    assert set(report_of(tmp_path).accuracy["label"]) == {"base (builtin_tiny)", "Exp1", "Exp2"}
+    shutil.copytree(folder / "base_models" / "builtin_tiny", folder / "base_models" / "builtin_other")
+    report = report_of(tmp_path)
+    text = render_markdown(report)
+    assert "| base (builtin_other) |" in text and "| base (builtin_tiny) |" in text
+    base = report.deltas[report.deltas["against"] == "base"]
+    assert set(zip(base["label"], base["other_label"], strict=True)) == {
+        ("Exp1", "base (builtin_tiny)"),
+        ("Exp2", "base (builtin_other)"),
+    }
 
 
 def test_verdicts_say_how_far_they_reach(report, tmp_path):

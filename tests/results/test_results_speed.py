@@ -17,6 +17,7 @@ from results.speed import (
     seeds_table,
     speedup_table,
 )
+from results.steps import learning_curves_table, steps_table
 from results.store import Store
 
 
@@ -128,6 +129,18 @@ def test_time_to_reward_equals_a_loop_over_the_raw_trace(sweep):
             float("nan"),
         )
         assert row["time_to_reward_s"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_minutes_of_a_learning_curve_are_training_time(sweep):
+    _, store = sweep
+    steps = steps_table(store, "staleness")
+    late = steps.assign(start_s=steps["start_s"] + 1000)  # a model that took long to load
+    curves = learning_curves_table(late)
+    summary = store.query("SELECT * FROM run_summary WHERE steps_done > 0").set_index("run_name")
+    for run, part in curves.groupby("run_name"):
+        assert 60 * part["minutes"].iloc[-1] == pytest.approx(summary.loc[run, "training_s"])
+        assert 60 * part["minutes"].iloc[0] == pytest.approx(part["wall_s"].iloc[0])
+        assert part["prompts"].iloc[-1] == summary.loc[run, "prompts"]
 
 
 def test_variance_is_newey_and_wests():

@@ -62,6 +62,7 @@ def evaluate(
         samples = results.pop("samples")
         tracker.save_results_aggregated(results=results, samples=samples)
         tracker.save_results_samples(task_name=evaluation.task, samples=samples[evaluation.task])
+        metadata_path(output).unlink(missing_ok=True)  # an older result's: it is not complete any more
         _move(Path(directory), "samples_*.jsonl", samples_path(output))
         _move(Path(directory), "results_*.json", output)
     wall_s = time.monotonic() - began
