@@ -75,11 +75,12 @@ class WeightSync:
         return sum(tensor.nbytes for tensor in weights.values())
 
     def prove(self) -> float:
-        """Load the learner's weights as version 0 and prove that the engine computes with all of them.
+        """Load the learner's weights as version 0 and check that the engine computes with them.
 
         Checksums prove what was handed over, not what is computed with: an engine that keeps a copy of
         some tensor passes them. So other weights are loaded first, every tensor of them moved, and the
-        engine's logprobs must agree with the learner's under those and then under the right ones.
+        engine's logprobs must agree with the learner's under those and then under the right ones. That
+        finds an engine that kept its old weights, or tensors that matter to the probe's tokens.
 
         Returns:
             The mean absolute difference a token under the right weights, in nats.

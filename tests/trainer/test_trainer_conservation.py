@@ -122,7 +122,13 @@ def test_only_the_last_attempt_counts(tmp_path):
     assert found(tmp_path, [{**record, "attempt": 3} for record in records] + again) != []
 
 
-def test_groups_cut_off_by_the_end_of_a_run_make_the_engines_count_unusable_not_wrong(tmp_path):
+def test_groups_cut_off_may_have_cost_the_engine_more_than_the_others_hold_but_never_less(tmp_path):
     records = sound()
     of(records, "group", group=4).update(fate="aborted", finished_s=None, completion_tokens=0)
+    assert found(tmp_path, records) == []
+    of(records, "run_finished").update(engine_completion_tokens=27)
+    assert found(tmp_path, records) == ["engine_completion_tokens: the engine counted 27, the groups hold 28"]
+    of(records, "run_finished").update(
+        engine_requests=None, engine_prompt_tokens=None, engine_completion_tokens=None
+    )
     assert found(tmp_path, records) == []

@@ -227,6 +227,17 @@ def test_weights_for_the_engine_leave_out_what_is_tied_and_are_rounded_once(conf
         assert torch.equal(weights[name], parameter.to(torch.bfloat16))
 
 
+def test_perturbed_weights_differ_in_every_tensor_and_are_put_back_exactly(config):
+    learner = learner_for(config)
+    before = {name: tensor.clone() for name, tensor in learner.weights(torch.bfloat16).items()}
+    with pytest.raises(ZeroDivisionError), learner.perturbed():
+        inside = learner.weights(torch.bfloat16)
+        assert not any(torch.equal(inside[name], tensor) for name, tensor in before.items())
+        _ = 1 / 0
+    after = learner.weights(torch.bfloat16)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
 @pytest.mark.parametrize("model", ["builtin:huge", "/no/such/folder", "nobody/no-such-model"])
 def test_a_model_that_cannot_be_had_is_a_configuration_error_that_names_it(config, model):
     with pytest.raises(ConfigError, match=model):

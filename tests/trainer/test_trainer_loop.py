@@ -188,6 +188,38 @@ def test_an_engine_that_computes_with_other_weights_than_it_says_is_found_out_be
     assert lines(tmp_path / "trace.jsonl", "dispatch") == []
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        "model.embed_tokens.weight",
+        "model.layers.0.input_layernorm.weight",
+        "model.layers.0.mlp.down_proj.weight",
+        "model.layers.0.mlp.gate_proj.weight",
+        "model.layers.0.mlp.up_proj.weight",
+        "model.layers.0.post_attention_layernorm.weight",
+        "model.layers.0.self_attn.k_norm.weight",
+        "model.layers.0.self_attn.k_proj.weight",
+        "model.layers.0.self_attn.o_proj.weight",
+        "model.layers.0.self_attn.q_norm.weight",
+        "model.layers.0.self_attn.q_proj.weight",
+        "model.layers.0.self_attn.v_proj.weight",
+        "model.norm.weight",
+    ],
+)
+def test_an_engine_that_goes_on_computing_with_a_copy_of_one_tensor_is_found_out(
+    tmp_path, config, tiny_model, tensor
+):
+    class Packed(LocalEngine):
+        async def load_weights(self, weights, version):
+            kept = self._model.state_dict()[tensor].clone()
+            checksums = await super().load_weights(weights, version)
+            self._model.state_dict()[tensor].copy_(kept)
+            return checksums
+
+    with pytest.raises(EngineError, match=r"differ from the learner's by .* nats"):
+        run_loop(tmp_path, config(model=str(tiny_model)), Packed(tiny_model))
+
+
 @pytest.mark.parametrize("moment", ["wait", "drain"])
 def test_an_interruption_leaves_records_that_add_up(tmp_path, config, digit_model, moment):
     # Either all groups of step 1 never come back, or the last of those sent at first: step 0 is

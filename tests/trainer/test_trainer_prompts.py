@@ -109,6 +109,7 @@ def test_gsm8k_from_a_file_keeps_its_order_and_asks_as_it_is_evaluated(tmp_path)
         ('{"question": "a"}\n', r"some.jsonl:1: every line must .*answer"),
         ('{"question": "a", "answer": "#### 1"}\nnot json\n', r"some.jsonl:2: every line must"),
         ("[1]\n", r"some.jsonl:1"),
+        ('{"question": "a", "answer": "seventy"}\n', r"some.jsonl: gsm8k-0 has an answer without.*seventy"),
         ("", r"no problems in .*some.jsonl"),
         (None, r"some.jsonl is no file"),
     ],

@@ -194,6 +194,14 @@ def test_an_engine_that_is_gone_ends_the_run(start):
         run.rollouts.buffer.take(2)
 
 
+def test_an_engine_that_samples_with_another_version_than_it_was_given_ends_the_run(start):
+    engine = Scripted()
+    engine.version = 7
+    run = start(engine)
+    with pytest.raises(EngineError, match=r"dispatched at policy version 0, but .* sampled with \[7\]"):
+        run.rollouts.buffer.take(2)
+
+
 def test_a_prompt_that_leaves_no_room_for_its_completions_is_named(start):
     run = start(Scripted(), prompts=("1" * 30,), engine_settings={"max_model_len": 150})
     with pytest.raises(ConfigError, match=r"p0 has 30 tokens.*room for 22"):

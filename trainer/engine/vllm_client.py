@@ -149,10 +149,21 @@ class VllmEngine:
         if self._session is None:
             raise EngineError(f"the engine on {self._socket} was used before it was attached")
         try:
-            async with self._session.request(method, route, json=body) as response:
-                return _Answer(response.status, await response.read())
+            try:
+                return await self._once(self._session, method, route, body)
+            except aiohttp.ServerDisconnectedError:
+                # The server closes a connection after an error without saying so; every request here
+                # may be repeated, and a server that is gone refuses the next connection.
+                return await self._once(self._session, method, route, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._gone(error) from error
+
+    @staticmethod
+    async def _once(
+        session: aiohttp.ClientSession, method: str, route: str, body: dict[str, Any] | None
+    ) -> _Answer:
+        async with session.request(method, route, json=body) as response:
+            return _Answer(response.status, await response.read())
 
     def _gone(self, error: Exception) -> EngineError:
         return EngineError(
