@@ -34,15 +34,18 @@ def report(runs_dir):
     return build_report(Store(runs_dir), "staleness")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(runs_dir):
     with dashboard(runs_dir) as served:
         yield served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """One context for all tests: a second page finds Streamlit's scripts in the cache."""
+    """One context for a file's tests: a second page finds Streamlit's scripts in the cache.
+
+    No longer than that: while playwright runs, no other event loop can run in this thread.
+    """
     with browser() as started:
         yield started.new_context(viewport={"width": WIDTH, "height": 900}, reduced_motion="reduce")
 
