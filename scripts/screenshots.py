@@ -61,6 +61,11 @@ def main() -> None:
             print(picture)
 
 
+def _shown(runs_dir: Path) -> str:
+    """As the pages are to show it: within the repository without the way there."""
+    return str(runs_dir.relative_to(REPOSITORY) if runs_dir.is_relative_to(REPOSITORY) else runs_dir)
+
+
 @contextmanager
 def dashboard(runs_dir: Path) -> Iterator[str]:
     """The address of a dashboard over a runs directory, which ends with the block."""
@@ -71,7 +76,7 @@ def dashboard(runs_dir: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [*command, "--server.port", str(port)],
         cwd=REPOSITORY,  # where .streamlit/config.toml is
-        env={**os.environ, "SWEEPCTL_RUNS_DIR": str(runs_dir.resolve())},
+        env={**os.environ, "SWEEPCTL_RUNS_DIR": _shown(runs_dir.resolve())},
         stdout=subprocess.DEVNULL,
     )
     try:
