@@ -26,7 +26,7 @@ def observations(
         yield "Nothing has been evaluated yet: quality was not tested."
         return
     yield from _learning(experiments, deltas)
-    yield from _quality(deltas, margin_points)
+    yield from _quality(experiments, deltas, margin_points)
     if experiments["seed"].nunique() <= 1:
         yield "One seed: every verdict is about these checkpoints and these runs, not about the settings."
     else:
@@ -34,7 +34,7 @@ def observations(
 
 
 def _speed(speedups: pd.DataFrame) -> Iterator[str]:
-    """The largest speed-up shown against each kind of opponent, and what step times make of it."""
+    """The largest speed-up shown against each kind of opponent, what step times make of it, and losses."""
     for against, article in (("baseline", "its"), ("reference", "the")):
         name = f"{article} {OPPONENTS[against]}"
         part = speedups[speedups["against"] == against].dropna(subset=["prompts_per_s_low"])
@@ -51,6 +51,7 @@ def _speed(speedups: pd.DataFrame) -> Iterator[str]:
                 f"No run is shown to be faster than {name}: the best, {best['label']}, trains {ratio:.2f}x "
                 f"the prompts a second (95 % {low:.2f}–{high:.2f}, {best['interval_scope']})."
             )
+            yield from _slower(part, name)
             continue
         yield (
             f"Largest speed-up in prompts a second: {ratio:.2f}x (95 % {low:.2f}–{high:.2f}, "
@@ -61,6 +62,17 @@ def _speed(speedups: pd.DataFrame) -> Iterator[str]:
                 f"The ratio of their step times, {best['step_time_speedup']:.2f}x, is not that speed-up: "
                 f"their steps train different numbers of prompts."
             )
+        yield from _slower(part, name)
+
+
+def _slower(part: pd.DataFrame, name: str) -> Iterator[str]:
+    """Runs shown to lose time against their opponent."""
+    for row in records(part[part["prompts_per_s_high"] < 1]):
+        yield (
+            f"{row['label']} is slower than {name}, {row['other_label']}: "
+            f"{row['prompts_per_s_speedup']:.2f}x the prompts a second (95 % {row['prompts_per_s_low']:.2f}–{row['prompts_per_s_high']:.2f}, "
+            f"{row['interval_scope']})."
+        )
 
 
 def _learning(experiments: pd.DataFrame, deltas: pd.DataFrame) -> Iterator[str]:
@@ -86,8 +98,9 @@ def _learning(experiments: pd.DataFrame, deltas: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _quality(deltas: pd.DataFrame, margin_points: float) -> Iterator[str]:
+def _quality(experiments: pd.DataFrame, deltas: pd.DataFrame, margin_points: float) -> Iterator[str]:
     """Verdicts against baseline and reference, and what could not have been seen."""
+    prompts = dict(zip(experiments["label"], experiments["prompts"], strict=True))
     for against in ("baseline", "reference"):
         name = OPPONENTS[against]
         part = default_filter_rows(deltas[deltas["against"] == against])
@@ -99,7 +112,8 @@ def _quality(deltas: pd.DataFrame, margin_points: float) -> Iterator[str]:
             for row in records(part[part["verdict"] == word]):
                 yield (
                     f"{row['label']} is {word} than its {name} {row['other_label']} at {row['num_fewshot']} "
-                    f"shots: {row['delta_points']:+.2f} points (adjusted p = {row['p_adjusted']:.2g})."
+                    f"shots: {row['delta_points']:+.2f} points (adjusted p = {row['p_adjusted']:.2g})"
+                    f"{_unequal_training(prompts.get(row['label']), prompts.get(row['other_label']))}."
                 )
         same, open_ = int(counts.get("equivalent", 0)), int(counts.get("inconclusive", 0))
         of_all = f"of {len(part)} comparisons with the {name} are"
@@ -111,3 +125,10 @@ def _quality(deltas: pd.DataFrame, margin_points: float) -> Iterator[str]:
                 f"{open_} {of_all} inconclusive: differences below about {least.min():.1f} to "
                 f"{least.max():.1f} points would have been missed one time in five or more."
             )
+
+
+def _unequal_training(prompts: float | None, other: float | None) -> str:
+    """A word on runs that did not train the same number of prompts, which alone may decide a verdict."""
+    if prompts is None or other is None or pd.isna(prompts) or pd.isna(other) or prompts == other:
+        return ""
+    return f"; it trained {prompts:.0f} prompts, the other {other:.0f}"

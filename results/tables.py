@@ -210,8 +210,12 @@ def _staleness(report: Report) -> Sheet:
         *(kind.capitalize() for kind in kinds),
         "Tokens\ntrained",
     )
-    note = "Age: optimizer steps the learner was ahead of the policy that began a group (off_policy_steps)."
-    return Sheet("Staleness and the fate of groups", columns, tuple(rows), notes=(note,))
+    notes = [
+        "Age: optimizer steps the learner was ahead of the policy that began a group (off_policy_steps)."
+    ]
+    if "discarded" in kinds:
+        notes.append("Discarded: of an attempt that was cut off, its steps done again by a later one.")
+    return Sheet("Staleness and the fate of groups", columns, tuple(rows), notes=tuple(notes))
 
 
 def _accuracy(report: Report) -> Iterator[Sheet]:

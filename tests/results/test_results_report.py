@@ -150,6 +150,28 @@ def test_another_arm_that_is_shown_to_be_faster_counts(report):
     assert "against its matched baseline, " in first  # which need not be synchronous
 
 
+def test_a_run_that_is_shown_to_be_slower_is_named(report):
+    speedups = report.speedups[report.speedups["against"] == "baseline"].head(2).copy()
+    speedups["prompts_per_s_speedup"] = [1.5, 0.8]
+    speedups["prompts_per_s_low"], speedups["prompts_per_s_high"] = [1.2, 0.7], [1.8, 0.9]
+    slower = speedups.iloc[1]
+    said = list(observations(report.experiments, speedups, report.deltas.head(0), 2.0))
+    expected = f"{slower['label']} is slower than its matched baseline, {slower['other_label']}: 0.80x"
+    assert [sentence.startswith(expected) for sentence in said[:2]] == [False, True]
+
+
+def test_a_verdict_says_when_the_runs_trained_different_numbers_of_prompts(report):
+    deltas = report.deltas.copy()
+    chosen = (deltas["against"] == "reference") & deltas["label"].isin(["Exp2", "Exp4"])
+    deltas.loc[chosen, "verdict"] = "worse"
+    said = list(observations(report.experiments, report.speedups, deltas, 2.0))
+    prompts = report.experiments.set_index("label")["prompts"]
+    word = f"it trained {prompts['Exp4']:.0f} prompts, the other {prompts['Exp1']:.0f}"
+    assert prompts["Exp4"] != prompts["Exp1"] == prompts["Exp2"]
+    assert any(s.startswith("Exp4 is worse than its reference run") and word in s for s in said)
+    assert not any(s.startswith("Exp2 is worse than its reference run") and "it trained" in s for s in said)
+
+
 def test_opponents_have_one_name_everywhere(report, monkeypatch):
     for against in OPPONENTS:
         monkeypatch.setitem(OPPONENTS, against, f"yardstick {against}")
