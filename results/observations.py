@@ -68,10 +68,11 @@ def _speed(speedups: pd.DataFrame) -> Iterator[str]:
 def _slower(part: pd.DataFrame, name: str) -> Iterator[str]:
     """Runs shown to lose time against their opponent."""
     for row in records(part[part["prompts_per_s_high"] < 1]):
+        low, high = row["prompts_per_s_low"], row["prompts_per_s_high"]
         yield (
             f"{row['label']} is slower than {name}, {row['other_label']}: "
-            f"{row['prompts_per_s_speedup']:.2f}x the prompts a second (95 % {row['prompts_per_s_low']:.2f}–{row['prompts_per_s_high']:.2f}, "
-            f"{row['interval_scope']})."
+            f"{row['prompts_per_s_speedup']:.2f}x the prompts a second "
+            f"(95 % {low:.2f}–{high:.2f}, {row['interval_scope']})."
         )
 
 
