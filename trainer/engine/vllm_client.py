@@ -151,9 +151,10 @@ class VllmEngine:
         try:
             try:
                 return await self._once(self._session, method, route, body)
-            except aiohttp.ServerDisconnectedError:
-                # The server closes a connection after an error without saying so; every request here
-                # may be repeated, and a server that is gone refuses the next connection.
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError):
+                # The server closes a connection after an error without saying so, which shows when
+                # the next request is written or its answer read. Every request here may be repeated,
+                # and a server that is gone refuses the next connection.
                 return await self._once(self._session, method, route, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._gone(error) from error
