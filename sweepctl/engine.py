@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from sweepctl.machine import Placement
-from trainer.config import EngineSettings
 from trainer.errors import ConfigError
+from trainer.settings import EngineSettings
 
 
 class Server(Protocol):

@@ -12,7 +12,7 @@ from sweepctl.engine import EngineKey
 from sweepctl.files import write_atomically
 from sweepctl.plan import Plan, PlannedRun
 from sweepctl.spec import EvalSpec, EvaluationTask
-from trainer.config import Evaluation, EvaluationFile
+from trainer.evaluation_config import Evaluation, EvaluationFile
 
 _TASKS: dict[str, EvaluationTask] = {"arithmetic": "arithmetic_cot", "gsm8k": "gsm8k_cot"}
 

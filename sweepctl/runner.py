@@ -21,8 +21,8 @@ from sweepctl.process import GuardedProcess
 from sweepctl.progress import RunProgress, SweepProgress, duration
 from sweepctl.states import change_state, read_status, write_pending
 from sweepctl.supervise import Cause, StopRequestedError, StopSignals, supervise
-from trainer.config import EvaluationFile
 from trainer.errors import EngineError
+from trainer.evaluation_config import EvaluationFile
 from trainer.records import RunState
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from sweepctl.keys import leaf_keys
-from trainer.config import NonNegativeInt, PositiveFloat, PositiveInt, RunConfig, Settings
+from trainer.config import RunConfig
+from trainer.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 EvaluationTask = Literal["arithmetic_cot", "gsm8k_cot"]
 Axes = dict[str, tuple[Any, ...]]

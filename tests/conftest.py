@@ -38,8 +38,8 @@ def digit_problems(tmp_path_factory):
 @pytest.fixture(scope="session")
 def vllm_server(tiny_model):
     """A warm `vllm serve` on core 0. It starts with the tiny model; tests load the weights they need."""
-    from trainer.config import EngineSettings
     from trainer.server import VllmServer
+    from trainer.settings import EngineSettings
 
     directory = Path(tempfile.mkdtemp(prefix="vllm-"))  # a unix socket's path must be short
     try:

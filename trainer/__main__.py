@@ -107,7 +107,7 @@ def _train(
     from trainer.loop import Loop  # noqa: PLC0415
 
     loop = Loop(file, paths, trace, heartbeat, start_engine)
-    interruptions.send_to(loop.fail)
+    interruptions.send_to(loop.interrupt)
     state, reason = RunState.FAILED, None
     try:
         loop.run()
@@ -130,6 +130,7 @@ def _train(
         )
     if wrong := violations(paths.trace, file.config):
         raise TrainingError("the run's records do not add up: " + "; ".join(wrong))
+    loop.finish()
 
 
 def _use_cores(cores: tuple[int, ...]) -> frozenset[int]:

@@ -1,14 +1,19 @@
-"""From groups to micro-batches of tensors, with as little padding as sorting by length allows."""
+"""From groups to micro-batches of tensors, with little padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, pstdev
+from itertools import pairwise
 
 import torch
+from torch import Tensor
 
-from trainer.buffer import Group
+from trainer.config import RunConfig
+from trainer.group import Group
+from trainer.loss.advantages import group_advantages
 
-_ADVANTAGE_EPSILON = 1e-4
+# What a pass costs besides its tokens (casts of the weights, adding up gradients, launches), in tokens:
+# splitting a micro-batch pays only where it saves more padding. On CPU 64 and 256 cannot be told apart.
+_PASS_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -23,36 +28,36 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """S sequences padded to L, and the T completion tokens among them.
+    """S sequences padded on the right to L, and the T completion tokens among them.
+
+    There is no attention mask: a causal model's tokens never see what is to their right, and what it
+    computes for the padding is not used.
 
     Attributes:
-        input_ids: [S, L], padded on the right.
-        attention_mask: [S, L], 1 for tokens.
+        input_ids: [S, L].
         positions: [T], index into the flattened [S * L] positions whose output predicts each token.
         targets: [T], the tokens.
         generator_logprobs: [T], by the engine that sampled them.
         advantages: [T], of the completion each belongs to.
-        weights: [T], 1 / (tokens of its completion * completions of the whole step), so that the
-            weighted sum over a step is GRPO's mean over completions of the mean over tokens.
+        completion: [T], the sequence each belongs to, 0 to S - 1.
+        first: no output before this position of a sequence predicts a completion token.
     """
 
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    positions: torch.Tensor
-    targets: torch.Tensor
-    generator_logprobs: torch.Tensor
-    advantages: torch.Tensor
-    weights: torch.Tensor
+    input_ids: Tensor
+    positions: Tensor
+    targets: Tensor
+    generator_logprobs: Tensor
+    advantages: Tensor
+    completion: Tensor
+    first: int
 
 
-def group_advantages(rewards: Sequence[float]) -> list[float]:
-    """Rewards normalised within their group: (r - mean) / (std + 1e-4) (GRPO, arXiv:2402.03300, eq. 3)."""
-    mean, deviation = fmean(rewards), pstdev(rewards)
-    return [(reward - mean) / (deviation + _ADVANTAGE_EPSILON) for reward in rewards]
+def trajectories(groups: Sequence[Group], config: RunConfig) -> list[Trajectory]:
+    """The completions of some groups that are trained on.
 
-
-def trajectories(groups: Sequence[Group]) -> list[Trajectory]:
-    """All completions of the groups of a step."""
+    With `sampling.truncated: mask` those cut off are left out, after they counted in the baseline.
+    """
+    masked = config.sampling.truncated == "mask"
     return [
         Trajectory(
             token_ids=group.prompt_token_ids + completion.token_ids,
@@ -61,54 +66,72 @@ def trajectories(groups: Sequence[Group]) -> list[Trajectory]:
             advantage=advantage,
         )
         for group in groups
-        for completion, advantage in zip(group.completions, group_advantages(group.rewards), strict=True)
+        for completion, advantage in zip(
+            group.completions, group_advantages(group.rewards, config.loss.name), strict=True
+        )
+        if not (masked and completion.truncated)
     ]
 
 
 def micro_batches(
-    all_trajectories: Sequence[Trajectory], tokens: int, pad_token_id: int, device: torch.device
+    sequences: Sequence[Trajectory], tokens: int, pad_token_id: int, device: torch.device
 ) -> list[MicroBatch]:
-    """Split a step into micro-batches of at most `tokens` padded tokens, longest sequences first.
+    """Split sequences into micro-batches of at most `tokens` padded tokens, longest sequences first.
 
     A sequence longer than `tokens` gets a micro-batch of its own.
     """
-    batches: list[list[Trajectory]] = []
-    for sequence in sorted(all_trajectories, key=lambda s: len(s.token_ids), reverse=True):
-        if batches and len(batches[-1][0].token_ids) * (len(batches[-1]) + 1) <= tokens:
-            batches[-1].append(sequence)
-        else:
-            batches.append([sequence])
-    return [_micro_batch(batch, len(all_trajectories), pad_token_id, device) for batch in batches]
+    ordered = sorted(sequences, key=lambda s: len(s.token_ids), reverse=True)
+    bounds = _splits([len(s.token_ids) for s in ordered], tokens)
+    return [micro_batch(ordered[start:end], pad_token_id, device) for start, end in pairwise(bounds)]
 
 
-def _micro_batch(
-    batch: Sequence[Trajectory], completions_in_step: int, pad_token_id: int, device: torch.device
-) -> MicroBatch:
-    length = len(batch[0].token_ids)
-    input_ids = torch.full((len(batch), length), pad_token_id)
-    attention_mask = torch.zeros((len(batch), length), dtype=torch.long)
+def micro_batch(sequences: Sequence[Trajectory], pad_token_id: int, device: torch.device) -> MicroBatch:
+    """One micro-batch of these sequences."""
+    length = max(len(sequence.token_ids) for sequence in sequences)
     positions: list[int] = []
     targets: list[int] = []
     generator_logprobs: list[float] = []
     advantages: list[float] = []
-    weights: list[float] = []
-    for row, sequence in enumerate(batch):
-        end = len(sequence.token_ids)
-        count = end - sequence.prompt_tokens
-        input_ids[row, :end] = torch.tensor(sequence.token_ids)
-        attention_mask[row, :end] = 1
+    completion: list[int] = []
+    for row, sequence in enumerate(sequences):
+        prompt, end = sequence.prompt_tokens, len(sequence.token_ids)
         # The output at position p predicts the token at p + 1.
-        positions += range(row * length + sequence.prompt_tokens - 1, row * length + end - 1)
-        targets += sequence.token_ids[sequence.prompt_tokens :]
+        positions += range(row * length + prompt - 1, row * length + end - 1)
+        targets += sequence.token_ids[prompt:]
         generator_logprobs += sequence.generator_logprobs
-        advantages += [sequence.advantage] * count
-        weights += [1 / (count * completions_in_step)] * count
+        advantages += [sequence.advantage] * (end - prompt)
+        completion += [row] * (end - prompt)
+    padded = [s.token_ids + [pad_token_id] * (length - len(s.token_ids)) for s in sequences]
     return MicroBatch(
-        input_ids=input_ids.to(device),
-        attention_mask=attention_mask.to(device),
-        positions=torch.tensor(positions, device=device),
-        targets=torch.tensor(targets, device=device),
-        generator_logprobs=torch.tensor(generator_logprobs, device=device),
-        advantages=torch.tensor(advantages, device=device),
-        weights=torch.tensor(weights, device=device),
+        input_ids=torch.tensor(padded, device=device),
+        positions=torch.tensor(positions, dtype=torch.long, device=device),
+        targets=torch.tensor(targets, dtype=torch.long, device=device),
+        generator_logprobs=torch.tensor(generator_logprobs, dtype=torch.float32, device=device),
+        advantages=torch.tensor(advantages, dtype=torch.float32, device=device),
+        completion=torch.tensor(completion, dtype=torch.long, device=device),
+        first=min(sequence.prompt_tokens for sequence in sequences) - 1,
     )
+
+
+def _splits(lengths: Sequence[int], tokens: int) -> list[int]:
+    """Where to split lengths, longest first, so that padded tokens and passes cost least together.
+
+    Returns:
+        The bounds of the micro-batches, from 0 to len(lengths).
+    """
+    cost = [0]
+    start_of = [0]
+    for end in range(1, len(lengths) + 1):
+        choices = []
+        for start in range(end - 1, -1, -1):
+            padded = lengths[start] * (end - start)
+            if padded > tokens and end - start > 1:
+                break
+            choices.append((cost[start] + padded + _PASS_TOKENS, start))
+        best, start = min(choices)
+        cost.append(best)
+        start_of.append(start)
+    bounds = [len(lengths)]
+    while bounds[-1] > 0:
+        bounds.append(start_of[bounds[-1]])
+    return bounds[::-1]

@@ -2,103 +2,48 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from trainer.schedule import Schedule, infeasibility
+from trainer.settings import (
+    CheckpointSettings,
+    CorrectionSettings,
+    EngineSettings,
+    HeldOutSettings,
+    LearnerSettings,
+    LoraSettings,
+    LossSettings,
+    NonNegativeInt,
+    OptimSettings,
+    PositiveInt,
+    RolloutSettings,
+    SamplingSettings,
+    Settings,
+    TaskSettings,
+)
 
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Settings(BaseModel):
-    """Base of all configuration: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TaskSettings(Settings):
-    """Where the prompts come from. A bare name in a spec means `{name: ...}`."""
-
-    name: Literal["arithmetic", "gsm8k"] = "arithmetic"
-    path: str | None = None
-    """gsm8k only: a local JSONL file with `question` and `answer`; without it the hub's dataset is used."""
-    problems: PositiveInt | None = None
-    """Use only the first so many problems; by default 10,000 of arithmetic and all of gsm8k."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:  # noqa: ANN401 - raw YAML
-        return {"name": value} if isinstance(value, str) else value
-
-
-class SamplingSettings(Settings):
-    """How completions are drawn. top_p and top_k stay off: they would bias the importance ratios."""
-
-    temperature: PositiveFloat = 1.0
-    max_completion_tokens: PositiveInt = 128
-
-
-class LossSettings(Settings):
-    """The policy loss."""
-
-    name: Literal["grpo"] = "grpo"
-    clip: PositiveFloat = 0.2
-    beta: NonNegativeFloat = 0.0
-    """Weight of the KL penalty to the frozen base model; 0 keeps no reference model at all."""
-
-
-class OptimSettings(Settings):
-    """AdamW, with a linear warm-up and then a constant learning rate."""
-
-    lr: PositiveFloat = 1e-6
-    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
-    weight_decay: NonNegativeFloat = 0.0
-    warmup_steps: NonNegativeInt = 0
-    max_grad_norm: PositiveFloat = 1.0
-
-
-class LearnerSettings(Settings):
-    """How the learner computes. Weights and optimizer state are always float32."""
-
-    compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    tokens_per_micro_batch: PositiveInt = 8192
-    """Padded tokens in one forward and backward pass; bounds the memory of a step."""
-
-
-class EngineSettings(Settings):
-    """The rollout engine. `auto` is vLLM wherever it imports, else transformers."""
-
-    name: Literal["auto", "vllm", "transformers"] = "auto"
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    max_model_len: PositiveInt = 1024
-    memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """Share of a CUDA device's memory for weights and KV cache, the learner beside it."""
-
-
-class CheckpointSettings(Settings):
-    """When checkpoints are written. The last step always leaves one."""
-
-    every_steps: PositiveInt | None = None
-
-
-class RolloutSettings(Settings):
-    """What is kept in rollouts.jsonl."""
-
-    keep: Fraction = 0.1
-    """Share of the groups whose text, tokens, logprobs and rewards are written."""
+# These decide how much is kept, watched or held in memory, and nothing of what is trained but rounding.
+_NO_IDENTITY: Mapping[str, Any] = {
+    "rollouts": True,
+    "checkpoint": True,
+    "held_out": True,
+    "max_useless_batches": True,
+    "engine": {"memory_utilization", "timeout_s"},
+    "learner": {"tokens_per_micro_batch", "gradient_checkpointing"},
+    "task": {"held_out_path", "held_out_split", "reward_timeout_s"},
+}
+_IDENTITY = 1
 
 
 class RunConfig(Settings):
     """Everything that decides what a run computes. Its hash is the run's identity.
 
     Raises:
-        pydantic.ValidationError: on an unknown key, a wrong type, P that is no multiple of B, or
-            settings that can never make progress.
+        pydantic.ValidationError: on an unknown key, a wrong type, P that is no multiple of B, settings
+            that can never make progress, or settings that contradict each other.
     """
 
     model: str = "builtin:tiny"
@@ -107,16 +52,36 @@ class RunConfig(Settings):
     seed: NonNegativeInt = 0
     max_steps: PositiveInt = 100
     max_staleness: NonNegativeInt = 0
+    staleness_policy: Literal["admission", "evict_requeue"] = "admission"
+    """`admission`: a group is dispatched only when it cannot become too old. `evict_requeue`: groups are
+    generated ahead and trained as they finish; those too old are thrown away, their prompts sent again."""
+    max_inflight_groups: PositiveInt | None = None
+    """evict_requeue: groups dispatched and not yet trained; by default (max_staleness + 1) B."""
+    in_flight: Literal["wait", "abort", "keep"] = "wait"
+    """What a weight sync does to running groups: waits for them, ends them and sends their prompts again, or
+    lets them go on under the new weights."""
     prompts_per_optim_step: PositiveInt = 16
     prompts_per_rollout_sync: PositiveInt | None = None
     """P; by default P = B, a sync after every step."""
+    prompts_per_forward_backward: PositiveInt | None = None
+    """With fewer than B, the default, the learner trains on the groups of a step as they arrive."""
+    prompts_per_reference_sync: PositiveInt | None = None
+    """The reference of the KL penalty becomes the policy each time so many prompts were trained; a multiple
+    of B. By default it is the base model for ever."""
+    updates_per_batch: PositiveInt = 1
+    """Optimizer updates on each batch, all within one step."""
     completions_per_prompt: Annotated[int, Field(ge=2)] = 8
+    max_useless_batches: PositiveInt = 20
+    """The run fails after so many batches' worth of groups in a row without one to train on."""
     sampling: SamplingSettings = SamplingSettings()
     loss: LossSettings = LossSettings()
+    correction: CorrectionSettings = CorrectionSettings()
     optim: OptimSettings = OptimSettings()
     learner: LearnerSettings = LearnerSettings()
+    lora: LoraSettings = LoraSettings()
     engine: EngineSettings = EngineSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+    held_out: HeldOutSettings = HeldOutSettings()
     rollouts: RolloutSettings = RolloutSettings()
 
     @model_validator(mode="after")
@@ -131,32 +96,116 @@ class RunConfig(Settings):
             raise ValueError(f"infeasible: {reason}")
         return self
 
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        for reason in _contradictions(self):
+            raise ValueError(reason)
+        return self
+
     @property
     def sync_prompts(self) -> int:
         """P with its default filled in."""
         return self.prompts_per_rollout_sync or self.prompts_per_optim_step
 
     @property
+    def forward_backward_prompts(self) -> int:
+        """prompts_per_forward_backward with its default filled in."""
+        return self.prompts_per_forward_backward or self.prompts_per_optim_step
+
+    @property
     def schedule(self) -> Schedule:
         """The law this run obeys."""
+        ahead = (self.max_staleness + 1) * self.prompts_per_optim_step
         return Schedule(
             max_staleness=self.max_staleness,
             prompts_per_optim_step=self.prompts_per_optim_step,
             prompts_per_rollout_sync=self.sync_prompts,
             max_steps=self.max_steps,
+            max_inflight_groups=(
+                (self.max_inflight_groups or ahead) if self.staleness_policy == "evict_requeue" else None
+            ),
         )
 
     def run_id(self) -> str:
         """First 12 hex digits of sha256 over the canonical resolved configuration.
 
-        Same id, same run: it is never trained twice. What only decides how much is kept
-        (`rollouts`, `checkpoint`) and where memory goes is left out.
+        Same id, same run: it is never trained twice. What only decides how much is kept, watched or
+        held in memory is left out, and so is every key that holds its default: a key that a later release
+        adds changes no identity. So the default of a key may never change without a new `_IDENTITY`.
         """
-        identity = self.model_dump(mode="json", exclude={"rollouts", "checkpoint"})
-        identity["prompts_per_rollout_sync"] = self.sync_prompts
-        del identity["engine"]["memory_utilization"]
+        identity = self.model_dump(mode="json", exclude=dict(_NO_IDENTITY), exclude_defaults=True)
+        derived = {
+            "prompts_per_rollout_sync": self.prompts_per_optim_step,
+            "prompts_per_forward_backward": self.prompts_per_optim_step,
+            "max_inflight_groups": (self.max_staleness + 1) * self.prompts_per_optim_step,
+        }
+        for key, default in derived.items():
+            if identity.get(key) == default:
+                del identity[key]
+        identity = {key: value for key, value in identity.items() if value != {}}  # nothing of it counts
+        identity["identity"] = _IDENTITY
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _contradictions(config: RunConfig) -> Iterator[str]:
+    """Reasons why keys, each right by itself, do not go together."""
+    batch, chunk = config.prompts_per_optim_step, config.forward_backward_prompts
+    if batch % chunk:
+        yield (f"prompts_per_forward_backward must divide prompts_per_optim_step, found {chunk} and {batch}")
+    if config.max_inflight_groups is not None:
+        if config.staleness_policy != "evict_requeue":
+            yield "max_inflight_groups is only for staleness_policy: evict_requeue; found admission"
+        elif config.max_inflight_groups < batch:
+            yield (
+                f"infeasible: max_inflight_groups = {config.max_inflight_groups} < prompts_per_optim_step = "
+                f"{batch}: a batch could never come together"
+            )
+    if config.updates_per_batch > 1 and chunk < batch:
+        yield (
+            "updates_per_batch > 1 goes over the whole batch again, so prompts_per_forward_backward "
+            f"must be prompts_per_optim_step = {batch}, found {chunk}"
+        )
+    yield from _loss_contradictions(config)
+    every = config.held_out.every_steps
+    if every is not None and every % config.schedule.sync_interval_steps:
+        yield (
+            f"held_out.every_steps must be a multiple of the sync interval P / B = "
+            f"{config.schedule.sync_interval_steps}, found {every}: in between the engine holds older weights"
+        )
+
+
+def _loss_contradictions(config: RunConfig) -> Iterator[str]:
+    loss, correction = config.loss, config.correction.name
+    token_level = correction in ("token_tis", "icepop", "decoupled")
+    if loss.clip >= 1 and (loss.name != "cispo" or loss.clip_high is None):
+        yield (
+            f"loss.clip must be below 1, found {loss.clip}: a ratio is never below 0 (only cispo may have no "
+            "lower bound, with clip_high for the upper one)"
+        )
+    if correction == "decoupled" and config.updates_per_batch == 1:
+        yield (
+            "correction.name: decoupled with updates_per_batch: 1 is the plain ratio without its clip, "
+            "since the learner has not moved within the batch; use token_tis, or updates_per_batch > 1"
+        )
+    if loss.name == "gspo" and token_level:
+        yield (
+            f"loss.name: gspo weighs whole completions, so correction.name: {correction}, which weighs "
+            "tokens, would undo that; use sequence_tis or none"
+        )
+    if loss.name == "cispo" and correction.endswith("_tis") and config.updates_per_batch == 1:
+        yield (
+            f"loss.name: cispo already is a truncated importance weight, and with updates_per_batch: 1 "
+            f"correction.name: {correction} would only take its place; use none"
+        )
+    reference = config.prompts_per_reference_sync
+    if reference is not None and loss.beta == 0:
+        yield "prompts_per_reference_sync needs a reference model, which loss.beta: 0 does not keep"
+    if reference is not None and reference % config.prompts_per_optim_step:
+        yield (
+            f"prompts_per_reference_sync must be a multiple of prompts_per_optim_step, "
+            f"found {reference} and {config.prompts_per_optim_step}"
+        )
 
 
 class Resources(Settings):
@@ -177,41 +226,3 @@ class RunFile(Settings):
     profile: str | None = None
     config: RunConfig
     resources: Resources = Resources()
-
-
-class Evaluation(Settings):
-    """One lm-eval call: a model, a task, a number of shots, and where the result goes."""
-
-    label: str
-    """What the model is called in reports: `base` or a run's name."""
-    model: str
-    """`builtin:tiny`, a local checkpoint folder or a hub name."""
-    task: Literal["arithmetic_cot", "gsm8k_cot"]
-    num_fewshot: NonNegativeInt
-    output: str
-    """The result file, `<task>_<n>shot.json`; samples go beside it."""
-    limit: PositiveInt | None = None
-    data: str | None = None
-    """gsm8k_cot only: a local JSONL file with the test split; without it the hub's dataset is used."""
-    max_completion_tokens: PositiveInt = 128
-
-    def evaluation_id(self, checkpoint_id: str, engine: str, settings: EngineSettings) -> str:
-        """First 12 hex digits of sha256 over everything that decides the answers.
-
-        Args:
-            checkpoint_id: identity of the weights.
-            engine: name and version, such as `vllm 0.32.0`.
-            settings: how it computes.
-        """
-        identity = self.model_dump(mode="json", exclude={"label", "output", "model"})
-        identity |= {"checkpoint": checkpoint_id, "engine": engine}
-        identity |= settings.model_dump(mode="json", include={"dtype", "max_model_len"})
-        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-class EvaluationFile(Settings):
-    """What `python -m trainer.evaluation --config` reads: all evaluations of one warm engine."""
-
-    engine: EngineSettings = EngineSettings()
-    evaluations: tuple[Evaluation, ...]

@@ -15,3 +15,7 @@ class EngineError(SweepctlError):
 
 class TrainingError(SweepctlError):
     """A run cannot go on: a non-finite loss, no useful groups, an exhausted task."""
+
+
+class StorageError(SweepctlError):
+    """A run's files cannot be written: a full disk, a folder without permission."""

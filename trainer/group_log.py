@@ -1,10 +1,10 @@
 """What became of every group: its trace line, and for some its text."""
 
-import os
 import random
 from pathlib import Path
 
-from trainer.buffer import Group
+from trainer.append import AppendFile
+from trainer.group import Group
 from trainer.records import Fate, RolloutCompletion, RolloutGroup, Warned
 from trainer.records import Group as GroupRecord
 from trainer.trace import TraceWriter
@@ -19,21 +19,23 @@ class GroupLog:
     def __init__(self, trace: TraceWriter, rollouts: Path, keep: float) -> None:
         self._trace = trace
         self._keep = keep
-        self._file = os.open(rollouts, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = AppendFile(rollouts)
 
     def write(
         self, group: Group, fate: Fate, step: int | None = None, consumed_s: float | None = None
     ) -> None:
         """Write the group's fate; `step` and `consumed_s` for a trained one."""
-        finished = bool(group.completions)
+        sampled = [completion for completion in group.completions if completion.token_ids]
+        finished = group.finished_s is not None
         self._trace.write(
             GroupRecord,
             group=group.number,
             prompt_id=group.problem.prompt_id,
             version_min=group.version_min,
-            version_max=max(c.version_max for c in group.completions) if finished else None,
+            version_max=max((c.version_max for c in sampled), default=None),
+            finished_version=group.finished_version,
             dispatched_s=group.dispatched_s,
-            finished_s=group.finished_s if finished else None,
+            finished_s=group.finished_s,
             verified_s=group.verified_s,
             consumed_s=consumed_s,
             step=step,
@@ -41,18 +43,19 @@ class GroupLog:
             reward_mean=sum(group.rewards) / len(group.rewards) if group.rewards else None,
             prompt_tokens=len(group.prompt_token_ids),
             completion_tokens=group.completion_tokens,
-            truncated=group.truncated,
+            truncated=group.truncated if finished else 0,
         )
-        if finished and random.Random(group.number).random() < self._keep:
+        if group.rewards and random.Random(group.number).random() < self._keep:
             self._write_text(group, fate, step)
 
     def warn(self, message: str) -> None:
         """Tell the user something that stops nothing."""
         self._trace.write(Warned, message=message)
+        print(f"warning: {message}", flush=True)
 
     def close(self) -> None:
         """Close the file of texts."""
-        os.close(self._file)
+        self._file.close()
 
     def _write_text(self, group: Group, fate: Fate, step: int | None) -> None:
         line = RolloutGroup(
@@ -76,4 +79,4 @@ class GroupLog:
                 )
             ],
         )
-        os.write(self._file, line.model_dump_json().encode() + b"\n")
+        self._file.write_line(line.model_dump_json().encode())

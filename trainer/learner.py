@@ -1,21 +1,42 @@
-"""The learner: weights, optimizer, and one optimizer step over a batch of groups."""
+"""The learner: the policy's weights, its optimizer, and the steps it takes.
 
-import copy
+A step is any number of `forward_backward` over some of its groups, and one `optimizer_step`. Gradients are
+those of the sum over completions (or tokens, as the loss has it); what to divide by is known at the end.
+"""
+
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
+from torch.nn.utils import get_total_norm
 
-from trainer.batch import MicroBatch, micro_batches, trajectories
-from trainer.buffer import Group
+from trainer.batch import MicroBatch, Trajectory, micro_batch, micro_batches, trajectories
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, TrainingError
-from trainer.logprobs import token_logprobs
-from trainer.loss.grpo import grpo_loss
-from trainer.models import model_path
-from trainer.step_metrics import TokenMetrics
+from trainer.group import Group
+from trainer.logprobs import TokenLogprobs
+from trainer.loss.objective import objective
+from trainer.loss.tokens import Tokens
+from trainer.out_of_memory import out_of_memory_explained, pass_remedies, weight_remedies
+from trainer.policy import Policy
+from trainer.reference import Reference
+from trainer.step_metrics import Metrics, UpdateSums, importance_metrics, mean_over_updates
+
+# As torch.nn.utils.clip_grad_norm_ has it.
+_NORM_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A micro-batch with what stays the same over the updates of a step, [T] each."""
+
+    batch: MicroBatch
+    proximal_logprobs: Tensor
+    reference_logprobs: Tensor | None
 
 
 class Learner:
@@ -26,119 +47,228 @@ class Learner:
         device: where it computes.
 
     Raises:
-        ConfigError: the model cannot be loaded.
+        ConfigError: the model cannot be loaded, or not be trained as configured.
+        TrainingError: it does not fit into memory.
+
+    Attributes:
+        tokenizer: the model's.
+        model: the model in training; `weights` has what others should see of it.
     """
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self._config = config
         self._device = device
-        self.tokenizer, self.model = _load(config.model, device)
-        self._reference = _frozen_copy(self.model) if config.loss.beta > 0 else None
+        with out_of_memory_explained(f"loading model {config.model!r}", weight_remedies(config)):
+            self._policy = Policy(config, device)
+            self._reference = Reference(self._policy) if config.loss.beta > 0 else None
+        self.tokenizer, self.model = self._policy.tokenizer, self._policy.model
+        self._token_logprobs = TokenLogprobs(self.model)
+        if not self._token_logprobs.plain_head:
+            print(
+                f"{type(self.model).__name__} does more than its head to the logits: they come from its own "
+                "forward, and all of a micro-batch's are in memory at once",
+                flush=True,
+            )
         optim = config.optim
+        self._parameters = list(self._policy.trainable.values())
         self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay
+            self._parameters, lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay, fused=True
         )
         self._scheduler = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: min(1.0, (step + 1) / (optim.warmup_steps + 1))
         )
+        self.abandon_step()
 
-    def step(self, groups: Sequence[Group]) -> dict[str, float | None]:
-        """One optimizer step on these groups.
-
-        Returns:
-            The token metrics, `grad_norm` and `lr` of a `Step` record.
+    def forward_backward(self, groups: Sequence[Group]) -> None:
+        """Add the gradients of some groups of the current step.
 
         Raises:
-            TrainingError: the loss or the gradient is not finite; the weights are unchanged.
+            TrainingError: out of memory.
         """
         batches = micro_batches(
-            trajectories(groups),
+            trajectories(groups, self._config),
             self._config.learner.tokens_per_micro_batch,
             self._pad_token_id(),
             self._device,
         )
-        metrics = TokenMetrics()
-        self._optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            self._backward(batch, metrics)
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.optim.max_grad_norm)
-        )
-        if not metrics.finite() or not math.isfinite(norm):
-            raise TrainingError(
-                f"the loss ({metrics.result()['loss']}) or the gradient norm ({norm}) is not finite; "
-                "lower optim.lr or try learner.compute_dtype: float32"
+            with self._memory(batch):
+                reference_logprobs = self._reference_logprobs(batch)
+                learner_logprobs = self._backward(batch, None, reference_logprobs)
+            self._log_ratios.append(learner_logprobs - batch.generator_logprobs)
+            if self._config.updates_per_batch > 1:
+                self._scored.append(_Scored(batch, learner_logprobs, reference_logprobs))
+
+    def abandon_step(self) -> None:
+        """Forget what was added since the last step."""
+        self._optimizer.zero_grad(set_to_none=True)
+        self._sums = UpdateSums()
+        self._log_ratios: list[Tensor] = []
+        self._scored: list[_Scored] = []
+
+    def optimizer_step(self) -> Metrics:
+        """Finish the step: all of its `updates_per_batch` updates, and one step of the learning rate.
+
+        Returns:
+            Fields of a `Step` record: importance ratios and logprob gaps as they were before the first
+            update, everything else the mean over the updates.
+
+        Raises:
+            TrainingError: there was nothing to train on, the loss or the gradient is not finite, or memory
+                ran out. The step is abandoned; the weights are those before the update that failed.
+        """
+        try:
+            updates = [self._update()]
+            for _ in range(1, self._config.updates_per_batch):
+                for scored in self._scored:
+                    with self._memory(scored.batch):
+                        self._backward(scored.batch, scored.proximal_logprobs, scored.reference_logprobs)
+                updates.append(self._update())
+            lr = float(self._scheduler.get_last_lr()[0])
+            self._scheduler.step()
+            return {
+                **mean_over_updates(updates),
+                **importance_metrics(torch.cat(self._log_ratios)),
+                "lr": lr,
+            }
+        finally:
+            self.abandon_step()
+
+    def refresh_reference(self) -> None:
+        """The reference of the KL penalty becomes the current policy."""
+        if self._reference is not None:
+            self._reference.refresh()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything to continue with, bit for bit, between two steps.
+
+        `torch.load(weights_only=True)` reads it. The tensors are the live ones: write them before the next
+        step.
+        """
+        return {
+            "weights": {name: parameter.detach() for name, parameter in self._policy.trainable.items()},
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": self._scheduler.state_dict(),
+            "reference": None if self._reference is None else self._reference.state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` gave, in a learner of the same configuration that was just made.
+
+        Raises:
+            ConfigError: the state is of another model.
+        """
+        shapes = {name: parameter.shape for name, parameter in self._policy.trainable.items()}
+        if {name: tensor.shape for name, tensor in state["weights"].items()} != shapes:
+            raise ConfigError(
+                f"the state to resume from has other weights than model {self._config.model!r} trains; "
+                "remove the run's folder to start anew"
             )
-        lr = self._scheduler.get_last_lr()[0]
-        self._optimizer.step()
-        self._scheduler.step()
-        return {**metrics.result(), "grad_norm": norm, "lr": float(lr)}
+        self.abandon_step()
+        with torch.no_grad():
+            for name, parameter in self._policy.trainable.items():
+                parameter.copy_(state["weights"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scheduler.load_state_dict(state["scheduler"])
+        if self._reference is not None:
+            self._reference.load_state(state["reference"])
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
+
+    def weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Every weight by its Hugging Face name, as the engine should hold it; tied ones once.
+
+        Adapters are merged, base + delta in float32 before rounding to `dtype`.
+        """
+        return self._policy.weights(dtype)
 
     def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
         """The learner's log-probabilities of one completion, at the run's temperature."""
-        batch = MicroBatch(
-            input_ids=torch.tensor([prompt + completion], device=self._device),
-            attention_mask=torch.ones(
-                (1, len(prompt) + len(completion)), dtype=torch.long, device=self._device
-            ),
-            positions=torch.arange(len(prompt) - 1, len(prompt) + len(completion) - 1, device=self._device),
-            targets=torch.tensor(completion, device=self._device),
-            generator_logprobs=torch.zeros(len(completion)),
-            advantages=torch.zeros(len(completion)),
-            weights=torch.zeros(len(completion)),
-        )
-        with torch.no_grad(), self._autocast():
-            values: list[float] = token_logprobs(self.model, batch, self._config.sampling.temperature)[
-                0
-            ].tolist()
+        sequence = Trajectory(prompt + completion, len(prompt), [0.0] * len(completion), 0.0)
+        with torch.no_grad():
+            scored, _ = self._score(micro_batch([sequence], self._pad_token_id(), self._device))
+        values: list[float] = scored.tolist()
         return values
 
     @contextmanager
     def perturbed(self) -> Iterator[None]:
         """Other weights inside: every tensor moved by noise of a third of its mean magnitude."""
-        generator = torch.Generator(self._device).manual_seed(0)
-        kept = [parameter.detach().clone() for parameter in self.model.parameters()]
-        with torch.no_grad():
-            for parameter in self.model.parameters():
-                noise = torch.randn(parameter.shape, generator=generator, device=self._device)
-                parameter.add_(noise * parameter.abs().mean() / 3)
-        try:
+        with self._policy.perturbed():
             yield
-        finally:
-            with torch.no_grad():
-                for parameter, value in zip(self.model.parameters(), kept, strict=True):
-                    parameter.copy_(value)
 
-    def weights(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        """Every weight by its Hugging Face name, as the engine should hold it; tied ones once."""
-        tied = {"lm_head.weight"} if self.model.config.tie_word_embeddings else set()
-        return {
-            name: tensor.detach().to("cpu", dtype).contiguous()
-            for name, tensor in self.model.state_dict().items()
-            if name not in tied
-        }
+    def _backward(
+        self, batch: MicroBatch, proximal_logprobs: Tensor | None, reference_logprobs: Tensor | None
+    ) -> Tensor:
+        """Add a micro-batch's gradients; returns the learner's logprobs [T].
 
-    def _backward(self, batch: MicroBatch, metrics: TokenMetrics) -> None:
-        settings = self._config.loss
-        temperature = self._config.sampling.temperature
-        with self._autocast():
-            learner_logprobs, entropy = token_logprobs(self.model, batch, temperature)
-            reference_logprobs = None
-            if self._reference is not None:
-                with torch.no_grad():
-                    reference_logprobs, _ = token_logprobs(self._reference, batch, temperature)
-        loss = grpo_loss(
-            learner_logprobs,
-            batch.generator_logprobs,
-            batch.advantages,
-            batch.weights,
-            clip=settings.clip,
-            beta=settings.beta,
+        Args:
+            batch: the micro-batch.
+            proximal_logprobs: [T]; None in a step's first update, where they are the learner's own.
+            reference_logprobs: [T] or None.
+        """
+        learner_logprobs, entropy = self._score(batch)
+        detached = learner_logprobs.detach()
+        tokens = Tokens(
+            learner_logprobs=learner_logprobs,
+            generator_logprobs=batch.generator_logprobs,
+            proximal_logprobs=detached if proximal_logprobs is None else proximal_logprobs,
             reference_logprobs=reference_logprobs,
+            advantages=batch.advantages,
+            completion=batch.completion,
+            completions=len(batch.input_ids),
         )
-        loss.loss.backward()
-        metrics.add(loss, learner_logprobs, batch.generator_logprobs, entropy)
+        config = self._config
+        result = objective(tokens, config.loss, config.correction, config.sampling.max_completion_tokens)
+        result.total.backward()
+        self._sums.add(result, entropy)
+        return detached
+
+    def _reference_logprobs(self, batch: MicroBatch) -> Tensor | None:
+        if self._reference is None:
+            return None
+        with self._reference.active():
+            return self._score(batch)[0]
+
+    def _score(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        with self._autocast():
+            return self._token_logprobs(batch, self._config.sampling.temperature)
+
+    def _update(self) -> Metrics:
+        """One update with the gradients that were added; returns its metrics."""
+        sums, self._sums = self._sums, UpdateSums()
+        step = self._scheduler.last_epoch
+        if sums.units == 0 or sums.tokens == 0:
+            raise TrainingError(
+                f"step {step} has no completion to train on: all were left out as truncated; "
+                "raise sampling.max_completion_tokens or set sampling.truncated: keep"
+            )
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        metrics = sums.read(get_total_norm(gradients))
+        loss, norm = metrics["loss"], metrics["grad_norm"]
+        if loss is None or norm is None or not math.isfinite(loss + norm):
+            ratios = importance_metrics(torch.cat(self._log_ratios))
+            raise TrainingError(
+                f"step {step}: the loss ({loss}) or the gradient norm ({norm}) is not finite; the learner's "
+                f"logprobs were up to {ratios['logprob_gap_max']:.3g} nats from the engine's. "
+                "Lower optim.lr, or try learner.compute_dtype: float32"
+            )
+        clip = min(1.0, self._config.optim.max_grad_norm / (norm + _NORM_EPSILON))
+        torch._foreach_mul_(gradients, clip / sums.units)
+        with out_of_memory_explained("updating the weights", weight_remedies(self._config)):
+            self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return metrics
+
+    def _memory(self, batch: MicroBatch) -> AbstractContextManager[None]:
+        sequences, length = batch.input_ids.shape
+        return out_of_memory_explained(
+            f"training on a micro-batch of {sequences} x {length} tokens, padding included",
+            pass_remedies(self._config, sequences),
+        )
 
     def _autocast(self) -> AbstractContextManager[None]:
         if self._config.learner.compute_dtype == "float32":
@@ -146,30 +276,6 @@ class Learner:
         return torch.autocast(self._device.type, dtype=torch.bfloat16)
 
     def _pad_token_id(self) -> int:
+        # Any token will do, and a tokenizer need not have one of these: padding is never looked at.
         pad = self.tokenizer.pad_token_id
-        return int(pad if pad is not None else self.tokenizer.eos_token_id)
-
-
-def _load(model: str, device: torch.device) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    path = model_path(model)
-    # On CPU explicit attention is 1.5-2.5 times as fast as the fused kernel's backward for short
-    # sequences; elsewhere the fused kernel saves the memory of the attention matrix.
-    attention = "eager" if device.type == "cpu" else "sdpa"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        loaded = AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.float32, attn_implementation=attention
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model {model!r} could not be loaded: {error}\nGive a local folder in Hugging Face format, "
-            "or a name that the hub or its local cache holds"
-        ) from error
-    return tokenizer, loaded.to(device)  # type: ignore[arg-type] # transformers annotates a decorator
-
-
-def _frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
-    frozen = copy.deepcopy(model)
-    frozen.requires_grad_(False)
-    frozen.eval()
-    return frozen
+        return int(pad if pad is not None else self.tokenizer.eos_token_id or 0)

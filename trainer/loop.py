@@ -4,30 +4,37 @@
                (thread)    (meeting)      (main thread)
 
 Each step the learner waits for its groups (`take`: woken by the rollouts), trains, and after every
-k-th step waits until the engine works on nothing (`wait_drained`: woken by the rollouts), loads the
-new weights and lets dispatching go on (`resume`: wakes the rollouts).
+k-th step gives the engine the new weights: with `in_flight: wait` or `abort` once it works on nothing
+(`wait_drained`: woken by the rollouts), with `keep` at once. Then dispatching goes on (`resume`: wakes
+the rollouts).
+
+A checkpoint is written before its step's record and counts from after it, so that whatever moment a
+process is killed at, the trace holds the records of all steps a checkpoint has seen.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from statistics import fmean, pstdev
 
 import torch
 
-from trainer.buffer import Group
-from trainer.checkpoint import save_checkpoint
+from trainer.checkpoint import export_policy
 from trainer.clock import StepTimer
 from trainer.config import RunFile
 from trainer.engine.protocol import Engine, EngineCounters
 from trainer.errors import EngineError
+from trainer.group import Group
 from trainer.group_log import GroupLog
+from trainer.held_out import HeldOutEvaluation
+from trainer.interrupt import Interrupted
 from trainer.learner import Learner
 from trainer.paths import RunPaths
 from trainer.records import Checkpoint, Fate, Resumed, RunStarted, Span, Step, Sync
+from trainer.resume import CheckpointFolder, ResumeState, discard_lost
 from trainer.rollout import Rollouts
 from trainer.status import Heartbeat
-from trainer.tasks import load_task
+from trainer.step_record import group_fields, reward_fields
+from trainer.tasks import load_task, token_ids
 from trainer.trace import TraceWriter
 from trainer.weight_sync import WeightSync
 
@@ -46,22 +53,30 @@ class Loop:
         config = file.config
         self._file = file
         self._config = config
-        self._paths = paths
         self._trace = trace
         self._heartbeat = heartbeat
         self._dtype: torch.dtype = getattr(torch, config.engine.dtype)
         if file.resources.cores:
             torch.set_num_threads(len(file.resources.cores))
         # What can be wrong with a configuration is found before an engine is started for it.
-        self._task = load_task(config.task)
+        task = load_task(config.task, config.held_out.problems if config.held_out.every_steps else 0)
         self._learner = Learner(config, torch.device(file.resources.device))
+        tokenizer = self._learner.tokenizer
+        room = config.engine.max_model_len - config.sampling.max_completion_tokens
+        prompt_token_ids = token_ids(task.problems, tokenizer, room)
+        held_out_token_ids = token_ids(task.held_out, tokenizer, room)
+        self._checkpoints = CheckpointFolder(paths, file.run_id, config.checkpoint.keep)
+        self._resumed = self._checkpoints.newest()
+        if self._resumed:
+            self._learner.load_state_dict(dict(self._resumed.learner))
         self._log = GroupLog(trace, paths.rollouts, config.rollouts.keep)
         engine = start_engine()
         self._rollouts = Rollouts(
             config=config,
             engine=engine,
-            task=self._task,
-            tokenizer=self._learner.tokenizer,
+            task=task,
+            prompt_token_ids=prompt_token_ids,
+            tokenizer=tokenizer,
             trace=trace,
             log=self._log,
         )
@@ -69,42 +84,54 @@ class Loop:
             self._learner,
             self._rollouts,
             self._dtype,
-            probe_prompt=self._learner.tokenizer.encode(self._task.problems[0].prompt),
+            probe_prompt=prompt_token_ids[0],
             temperature=config.sampling.temperature,
+        )
+        self._held_out = HeldOutEvaluation(
+            config=config,
+            task=task,
+            prompt_token_ids=held_out_token_ids,
+            rollouts=self._rollouts,
+            tokenizer=tokenizer,
+            trace=trace,
+            log=self._log,
         )
         self._timer = StepTimer(trace.clock)
         self._counters_before: EngineCounters | None = None
-        trace.write(
-            RunStarted,
-            run_id=file.run_id,
-            sweep=file.sweep,
-            run_name=file.run_name,
-            model=config.model,
-            engine=engine.description,
-            max_steps=config.max_steps,
-            unix_time=time.time(),
-        )
-        if trace.attempt > 1:
-            trace.write(Resumed, from_step=0)
+        self._engine_description = engine.description
+        self._saved = False
 
-    def fail(self, error: BaseException) -> None:
-        """Make `run` raise `error` as soon as it waits; from any thread."""
-        self._rollouts.buffer.fail(error)
+    def interrupt(self, interruption: BaseException) -> None:
+        """Make `run` end where it waits next, leaving a checkpoint; from any thread."""
+        self._rollouts.interrupt(interruption)
 
     def run(self) -> None:
-        """All steps, from base weights that are loaded into the engine and proved first.
+        """All steps, from weights that are loaded into the engine and proved first.
 
         Raises:
             SweepctlError: whatever ended the run early.
+            Interrupted: it was asked to end; it can go on from where it was.
         """
-        self._rollouts.attach()
-        self._counters_before = self._rollouts.counters()
-        gap = self._sync.prove()
-        print(f"the engine computes with the base weights (logprob gap {gap:.4f} nats a token)", flush=True)
-        self._rollouts.start()
-        self._timer = StepTimer(self._trace.clock)
-        for step in range(self._config.max_steps):
-            self._step(step)
+        first = self._begin()
+        version = first
+        try:
+            self._evaluate(version)
+            self._rollouts.start()
+            self._timer = StepTimer(self._trace.clock)
+            for step in range(first, self._config.max_steps):
+                self._step(step)
+                version = step + 1
+                self._evaluate(version)
+        except Interrupted:
+            self._rollouts.stop()
+            self._write_checkpoint(version)
+            self._commit_checkpoint(version)
+            self._saved = True
+            raise
+
+    def finish(self) -> None:
+        """The run has succeeded: what was kept to resume it can go."""
+        self._checkpoints.finish()
 
     def close(self) -> dict[str, int | None]:
         """Give every group a fate, and let go of the engine and of shared memory.
@@ -116,82 +143,168 @@ class Loop:
         work: dict[str, int | None] = dict.fromkeys(
             ("engine_requests", "engine_prompt_tokens", "engine_completion_tokens")
         )
-        before = self._counters_before
-        with suppress(EngineError):
-            if before is not None:
-                done = self._rollouts.counters().since(before).since(self._rollouts.sampled_outside)
-                work = {
-                    "engine_requests": done.requests,
-                    "engine_prompt_tokens": done.prompt_tokens,
-                    "engine_completion_tokens": done.completion_tokens,
-                }
-        self._rollouts.stop()
-        self._sync.close()
-        self._log.close()
+        try:
+            self._rollouts.stop()
+            self._rollouts.settle(saved=self._saved)
+            with suppress(EngineError):
+                if self._counters_before is not None:
+                    done = self._rollouts.counters().since(self._counters_before)
+                    done = done.since(self._rollouts.sampled_outside)
+                    work = {
+                        "engine_requests": done.requests,
+                        "engine_prompt_tokens": done.prompt_tokens,
+                        "engine_completion_tokens": done.completion_tokens,
+                    }
+        finally:
+            self._rollouts.close()
+            self._sync.close()
+            self._log.close()
         return work
 
+    def _begin(self) -> int:
+        """Announce the attempt, give the engine its weights, and take up the state to resume from.
+
+        Returns:
+            The first step to do.
+        """
+        file, trace, resumed = self._file, self._trace, self._resumed
+        trace.write(
+            RunStarted,
+            run_id=file.run_id,
+            sweep=file.sweep,
+            run_name=file.run_name,
+            model=file.config.model,
+            engine=self._engine_description,
+            max_steps=file.config.max_steps,
+            unix_time=time.time(),
+        )
+        version, engine_version = (resumed.version, resumed.engine_version) if resumed else (0, 0)
+        if trace.attempt > 1:
+            trace.write(Resumed, from_step=version)
+            lost = discard_lost(trace, resumed)
+            print(f"resuming at step {version}; {lost} groups of earlier attempts are discarded", flush=True)
+        self._heartbeat.step = version
+        self._rollouts.learner_is_at(version)
+        self._rollouts.attach()
+        self._counters_before = self._rollouts.counters()
+        gap = self._sync.prove(engine_version)
+        print(f"the engine computes with the weights it got (logprob gap {gap:.4f} nats a token)", flush=True)
+        if resumed:
+            if resumed.engine_weights:
+                self._sync.push_file(resumed.engine_weights, engine_version)
+            consumed = version * self._config.prompts_per_optim_step
+            self._rollouts.restore(dict(resumed.rollouts), consumed, engine_version)
+        self._rollouts.resume(engine_version)
+        return version
+
     def _step(self, step: int) -> None:
-        with self._phase("wait", step):
-            groups, dropped = self._rollouts.buffer.take(self._config.prompts_per_optim_step)
-        consumed_s = self._trace.clock.now()
-        with self._phase("learn", step):
-            try:
-                metrics = self._learner.step(groups)
-            except Exception:
-                for group in groups:  # they have left the buffer, which would give them a fate
-                    self._log.write(group, Fate.LEFTOVER)
-                raise
-        for group in groups:
-            self._log.write(group, Fate.TRAINED, step=step, consumed_s=consumed_s)
         version = step + 1
+        idle_before_s = self._rollouts.idle_s()
+        groups, consumed_s, metrics = self._train(step)
+        for group, taken_s in zip(groups, consumed_s, strict=True):
+            self._log.write(group, Fate.TRAINED, step=step, consumed_s=taken_s)
+        dropped = self._rollouts.buffer.dropped()
+        self._rollouts.learner_is_at(version)
+        if self._config.schedule.reference_sync_due(version, self._config.prompts_per_reference_sync):
+            self._learner.refresh_reference()
         if self._config.schedule.sync_due(version):
             self._sync_weights(step)
-        if self._checkpoint_due(version):
-            self._save(step)
-        rewards = _reward_metrics(groups + dropped)
+        saving = self._checkpoint_due(version)
+        if saving:
+            with self._phase("checkpoint", step):
+                self._write_checkpoint(version)
+        rewards = reward_fields(groups, dropped)
         self._trace.write(
             Step,
             step=step,
             policy_version=version,
-            filtered_groups=sum(bool(group.rewards) for group in dropped),
+            engine_idle_s=self._rollouts.idle_s() - idle_before_s,
             **self._timer.finish(),
-            **_group_metrics(groups, step),
+            **group_fields(groups, step, consumed_s),
             **rewards,
             **metrics,
         )
+        if saving:
+            self._commit_checkpoint(version)
         self._heartbeat.step = version
         total = self._config.max_steps
         print(f"step {version}/{total}  reward {rewards['reward_mean']:.3f}", flush=True)
 
+    def _train(self, step: int) -> tuple[list[Group], list[float], dict[str, float | None]]:
+        """Take the groups of a step as they come, train on them, and return them with when each was taken."""
+        groups: list[Group] = []
+        consumed_s: list[float] = []
+        chunk = self._config.forward_backward_prompts
+        try:
+            while len(groups) < self._config.prompts_per_optim_step:
+                with self._phase("wait", step):
+                    taken = self._rollouts.buffer.take(chunk, step)
+                groups += taken
+                consumed_s += [self._trace.clock.now()] * len(taken)
+                with self._phase("learn", step):
+                    # In the prompts' order, so that sums do not depend on which was dispatched again.
+                    self._learner.forward_backward(sorted(taken, key=lambda group: group.prompt.ordinal))
+            with self._phase("learn", step):
+                metrics = self._learner.optimizer_step()
+        except BaseException:
+            self._learner.abandon_step()
+            self._rollouts.buffer.put_back(groups)
+            raise
+        return groups, consumed_s, metrics
+
     def _sync_weights(self, step: int) -> None:
-        paused_s = self._trace.clock.now()
         in_flight = self._rollouts.pause()
         with self._phase("drain", step):
-            self._rollouts.buffer.wait_drained()
+            if self._config.in_flight == "abort":
+                self._rollouts.abort()
+            if self._config.in_flight != "keep":
+                self._rollouts.buffer.wait_drained()
         began = self._trace.clock.now()
         with self._phase("sync", step):
             size = self._sync.push(step + 1)
         now = self._trace.clock.now()
-        self._rollouts.synced(paused_s, now)
-        self._rollouts.buffer.resume(step + 1)
+        self._rollouts.resume(step + 1)
         self._trace.write(Sync, version=step + 1, bytes=size, wall_s=now - began, in_flight=in_flight)
+
+    def _evaluate(self, version: int) -> None:
+        if self._held_out.due(version):
+            with self._phase("held_out", step=None):
+                self._held_out.evaluate(version)
 
     def _checkpoint_due(self, version: int) -> bool:
         every = self._config.checkpoint.every_steps
         return version == self._config.max_steps or (every is not None and version % every == 0)
 
-    def _save(self, step: int) -> None:
+    def _write_checkpoint(self, version: int) -> None:
+        """Everything a checkpoint holds, in a folder that does not count yet."""
         began = self._trace.clock.now()
-        path = self._paths.checkpoint(step + 1)
-        with self._phase("checkpoint", step):
-            size = save_checkpoint(self._learner, path, self._dtype)
-        wall_s = self._trace.clock.now() - began
+        engine_version = self._rollouts.buffer.engine_version
+        state = ResumeState(
+            version=version,
+            engine_version=engine_version,
+            rollouts=self._rollouts.state(),
+            learner=self._learner.state_dict(),
+            engine_weights=None if engine_version == version else self._sync.handed_over,
+        )
+        with self._checkpoints.writing(version) as folder:
+            export_policy(self._learner, folder, self._dtype)
+            self._policy_bytes = sum(path.stat().st_size for path in folder.iterdir())
+            self._checkpoints.write_resume(folder, state)
+        self._checkpoint_s = self._trace.clock.now() - began
+
+    def _commit_checkpoint(self, version: int) -> None:
+        self._trace.flush()
+        path = self._checkpoints.commit(version)
         self._trace.write(
-            Checkpoint, step=step + 1, path=str(path.relative_to(self._paths.root)), bytes=size, wall_s=wall_s
+            Checkpoint,
+            step=version,
+            path=f"{path.parent.name}/{path.name}",
+            bytes=self._policy_bytes,
+            wall_s=self._checkpoint_s,
         )
 
     @contextmanager
-    def _phase(self, name: str, step: int) -> Iterator[None]:
+    def _phase(self, name: str, step: int | None) -> Iterator[None]:
         """A phase of a step: counted in its time, and a span in the trace."""
         began = self._trace.clock.now()
         with self._timer.phase(name):
@@ -199,23 +312,3 @@ class Loop:
         lane = "sync" if name == "sync" else "learner"
         now = self._trace.clock.now()
         self._trace.write(Span, lane=lane, name=name, start_s=began, end_s=now, step=step)
-
-
-def _group_metrics(groups: Sequence[Group], step: int) -> dict[str, float]:
-    completions = sum(len(group.completions) for group in groups)
-    ages = [step - group.version_min for group in groups]
-    return {
-        "prompts": len(groups),
-        "completions": completions,
-        "prompt_tokens": sum(len(group.prompt_token_ids) for group in groups),
-        "completion_tokens": sum(group.completion_tokens for group in groups),
-        "off_policy_steps_mean": fmean(ages),
-        "off_policy_steps_max": max(ages),
-        "truncated_fraction": sum(group.truncated for group in groups) / completions,
-    }
-
-
-def _reward_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """Over filtered groups too: leaving them out would hide what the policy has learned."""
-    rewards = [reward for group in groups for reward in group.rewards]
-    return {"reward_mean": fmean(rewards), "reward_std": pstdev(rewards)}

@@ -40,11 +40,14 @@ class RunPaths:
         """The checkpoint of a policy version, in Hugging Face format."""
         return self.root / "checkpoints" / f"step_{step:06d}"
 
+    def checkpoints(self) -> list[Path]:
+        """The whole checkpoints, oldest first."""
+        # One that was cut off while it was written still has another ending.
+        return sorted((self.root / "checkpoints").glob("step_*[0-9]"))
+
     def last_checkpoint(self) -> Path | None:
         """The checkpoint of the highest policy version, if there is one."""
-        # One that was cut off while it was written still has another ending.
-        found = sorted((self.root / "checkpoints").glob("step_*[0-9]"))
-        return found[-1] if found else None
+        return self.checkpoints()[-1] if self.checkpoints() else None
 
     def evaluation(self, checkpoint: str, task: str, num_fewshot: int) -> Path:
         """lm-eval's own output for one checkpoint (`step_000040`), task and number of shots."""

@@ -16,12 +16,14 @@ class Fate(StrEnum):
     TRAINED = "trained"
     FILTERED = "filtered"
     """All rewards equal: no advantage, nothing to learn."""
+    EVICTED = "evicted"
+    """Too old when its turn came (evict_requeue); its prompt was sent again as another group."""
     ABORTED = "aborted"
-    """Cut off by the end of the run or by a drain."""
+    """Cut off by a sync (its prompt was sent again as another group) or by the end of the run."""
     FAILED = "failed"
     """The engine or the verifier gave no usable answer."""
     DISCARDED = "discarded"
-    """Belonged to steps that a resumed attempt did again."""
+    """Belonged to an attempt that was cut off after the state that a later one resumed from."""
     LEFTOVER = "leftover"
     """Finished, but the run ended first."""
 
@@ -65,7 +67,10 @@ class RunStarted(Record):
 
 
 class Resumed(Record):
-    """Records of steps >= from_step by earlier attempts are superseded; their groups are discarded."""
+    """Records of steps >= from_step by earlier attempts are superseded.
+
+    What becomes of their groups follows in `group` lines: the last line of a group counts.
+    """
 
     kind: Literal["resumed"] = "resumed"
     from_step: int
@@ -83,7 +88,7 @@ class Dispatch(Record):
 
 
 class Group(Record):
-    """The fate of a group: one line per dispatch."""
+    """The fate of a group: one line per dispatch, and one more where an attempt was cut off after it."""
 
     kind: Literal["group"] = "group"
     group: int
@@ -92,6 +97,8 @@ class Group(Record):
     """Policy version at dispatch."""
     version_max: int | None
     """Policy version that sampled the last token; None when it never finished."""
+    finished_version: int | None = None
+    """The learner's policy version when the group was finished."""
     dispatched_s: float
     finished_s: float | None
     verified_s: float | None
@@ -104,7 +111,7 @@ class Group(Record):
     prompt_tokens: int
     """Length of the prompt, counted once however many completions were drawn."""
     completion_tokens: int
-    """Sum over the group's completions."""
+    """Sum over the group's completions, of an aborted group as far as they came."""
     truncated: int
     """Completions cut off by max_completion_tokens."""
 
@@ -148,20 +155,37 @@ class Step(Record):
     clip_fraction: float
     """Share of tokens whose ratio was clipped."""
     ratio_mean: float
-    """Mean importance ratio learner / generator a token."""
+    """Mean importance ratio learner / generator a token, before the step's first update."""
     ratio_max: float
+    ratio_min: float | None = None
     ess: float
     """Effective sample size over tokens, (sum r)^2 / (n sum r^2), in (0, 1]."""
     logprob_gap_mean: float
     """Mean |learner_logprobs - generator_logprobs| a token."""
     logprob_gap_max: float
+    logprob_gap_p999: float | None = None
+    """99.9th percentile of the same."""
+    corrected_fraction: float | None = None
+    """Share of tokens whose correction weight was cut off or set to 0; None without a correction."""
     off_policy_steps_mean: float
     """Mean age, learner version - version_min, over the groups of this step."""
     off_policy_steps_max: int
+    in_flight_steps_mean: float | None = None
+    """The part of the mean age that came while groups were generated."""
+    in_queue_steps_mean: float | None = None
+    """The part that came while finished groups waited for their turn."""
+    queue_s_mean: float | None = None
+    """Mean time from a group's verdict to its training."""
+    engine_idle_s: float | None = None
+    """Time within wall_s in which the engine worked on nothing."""
     truncated_fraction: float
     """Share of completions cut off by max_completion_tokens."""
     filtered_groups: int
     """Groups filtered since the step before."""
+    evicted_groups: int | None = None
+    """Groups evicted since the step before; likewise the next two."""
+    aborted_groups: int | None = None
+    failed_groups: int | None = None
 
 
 class Span(Record):
@@ -170,8 +194,8 @@ class Span(Record):
     kind: Literal["span"] = "span"
     lane: Literal["engine", "learner", "sync", "verify"]
     name: str
-    """engine: generate, idle:admission, idle:sync, idle:end; learner: wait, drain, learn, checkpoint;
-    sync: sync; verify: verify."""
+    """engine: generate, idle:admission, idle:drain, idle:sync, idle:end; learner: wait, drain, learn,
+    checkpoint, held_out; sync: sync; verify: verify."""
     start_s: float
     end_s: float
     step: int | None
@@ -199,6 +223,19 @@ class Checkpoint(Record):
     wall_s: float
 
 
+class HeldOut(Record):
+    """An evaluation on held-out problems, greedy, one completion each."""
+
+    kind: Literal["eval"] = "eval"
+    version: int
+    problems: int
+    accuracy: float
+    """Mean reward."""
+    truncated_fraction: float
+    completion_tokens: int
+    wall_s: float
+
+
 class Warned(Record):
     """Something a user should know that stops nothing."""
 
@@ -223,7 +260,17 @@ class RunFinished(Record):
 
 
 TraceRecord = Annotated[
-    RunStarted | Resumed | Dispatch | Group | Step | Span | Sync | Checkpoint | Warned | RunFinished,
+    RunStarted
+    | Resumed
+    | Dispatch
+    | Group
+    | Step
+    | Span
+    | Sync
+    | Checkpoint
+    | HeldOut
+    | Warned
+    | RunFinished,
     Field(discriminator="kind"),
 ]
 

@@ -21,10 +21,10 @@ from typing import Self
 import httpx
 import psutil
 
-from trainer.config import EngineSettings
-from trainer.errors import EngineError
+from trainer.errors import ConfigError, EngineError
 from trainer.models import model_path
 from trainer.orphans import end_with_parent
+from trainer.settings import EngineSettings
 
 SERVED_NAME = "policy"
 START_TIMEOUT_S = 600.0
@@ -40,6 +40,20 @@ def available() -> bool:
 def version() -> str:
     """vLLM's version, such as `0.32.0+cpu`."""
     return importlib.metadata.version("vllm")
+
+
+def require_supported(settings: EngineSettings) -> None:
+    """Refuse what the installed build of vLLM cannot do.
+
+    Raises:
+        ConfigError: `deterministic` on the CPU build.
+    """
+    if settings.deterministic and _is_cpu_build():
+        raise ConfigError(
+            "engine.deterministic: vLLM's batch-invariant kernels are for CUDA, and this is its CPU build, "
+            "whose results depend on what runs together; use engine.name: transformers, or leave "
+            "engine.deterministic off"
+        )
 
 
 class VllmServer:
@@ -65,15 +79,17 @@ class VllmServer:
 
         Args:
             model: as in a run's configuration.
-            settings: data type, context length and memory of the engine.
+            settings: data type, context length, memory and determinism of the engine.
             socket: where it will listen; an old socket there is removed.
             log: where its output goes, appended.
             cores: CPU cores it may use; on CPU it computes on these.
             device: value of CUDA_VISIBLE_DEVICES; None leaves the environment's.
 
         Raises:
+            ConfigError: the installed vLLM cannot do what the settings ask.
             EngineError: it ended before it was ready, or was not ready in time.
         """
+        require_supported(settings)
         if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
             raise EngineError(
                 f"the socket path {socket} is longer than {MAX_SOCKET_PATH} bytes; use a shorter one"
@@ -84,7 +100,7 @@ class VllmServer:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 _command(model_path(model), settings, socket),
-                env=_environment(cores, device),
+                env=_environment(settings, cores, device),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -145,6 +161,10 @@ class VllmServer:
         raise EngineError(f"vllm serve was not ready after {START_TIMEOUT_S:.0f} s; see {self.log}")
 
 
+def _is_cpu_build() -> bool:
+    return version().endswith("+cpu")
+
+
 def _command(model: str, settings: EngineSettings, socket: Path) -> list[str]:
     executable = shutil.which("vllm", path=str(Path(sys.executable).parent)) or "vllm"
     command = [executable, "serve", model, "--uds", str(socket), "--served-model-name", SERVED_NAME]
@@ -157,7 +177,7 @@ def _command(model: str, settings: EngineSettings, socket: Path) -> list[str]:
     ]
     command += ["--logprobs-mode", "processed_logprobs", "--disable-uvicorn-access-log"]
     command += ["--worker-extension-cls", "trainer.engine.worker_extension.WeightLoading"]
-    if version().endswith("+cpu"):
+    if _is_cpu_build():
         # A seeded request whose prefill is split ends vLLM's CPU worker ("CPU Generator does not
         # use offset"), so prompts are never split here.
         budget = max(8192, settings.max_model_len)
@@ -167,7 +187,7 @@ def _command(model: str, settings: EngineSettings, socket: Path) -> list[str]:
     return command
 
 
-def _environment(cores: tuple[int, ...], device: str | None) -> dict[str, str]:
+def _environment(settings: EngineSettings, cores: tuple[int, ...], device: str | None) -> dict[str, str]:
     environment = dict(os.environ)
     environment |= {
         "VLLM_SERVER_DEV_MODE": "1",  # the routes that load weights
@@ -175,6 +195,8 @@ def _environment(cores: tuple[int, ...], device: str | None) -> dict[str, str]:
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
         "VLLM_CPU_KVCACHE_SPACE": environment.get("VLLM_CPU_KVCACHE_SPACE", "1"),
     }
+    if settings.deterministic:
+        environment["VLLM_BATCH_INVARIANT"] = "1"
     if cores:
         environment["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
     if device is not None:

@@ -1,12 +1,15 @@
 """`status.json`: replaced atomically, with a heartbeat while the run lives."""
 
 import os
+import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from trainer.append import storage_error
 from trainer.records import RunState, RunStatus
 
 _HEARTBEAT_S = 2.0
@@ -15,8 +18,12 @@ _HEARTBEAT_S = 2.0
 def write_status(path: Path, status: RunStatus) -> None:
     """Replace the file at once: a reader sees the old one or the new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(status.model_dump_json(indent=1) + "\n")
-    partial.replace(path)
+    try:
+        partial.write_text(status.model_dump_json(indent=1) + "\n")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 class Heartbeat:
@@ -37,11 +44,15 @@ class Heartbeat:
         """Write the last state."""
         self._done.set()
         self._thread.join()
-        self._write(state, reason)
+        try:
+            self._write(state, reason)
+        except OSError as error:
+            print(f"{storage_error(error, self._path)}; the run ended as {state}", file=sys.stderr)
 
     def _beat(self) -> None:
         while not self._done.wait(_HEARTBEAT_S):
-            self._write(RunState.RUNNING)
+            with suppress(OSError):  # a full disk: the trace will say so
+                self._write(RunState.RUNNING)
 
     def _write(self, state: RunState, reason: str | None = None) -> None:
         status = RunStatus.model_validate(

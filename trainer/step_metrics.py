@@ -1,62 +1,104 @@
-"""Sums over the tokens of a step, and the metrics made of them."""
+"""What a step says about itself: sums over tokens that stay on the device until an update ends."""
 
 import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import torch
+from torch import Tensor
 
-from trainer.loss.grpo import PolicyLoss
+from trainer.loss.objective import Objective
+
+Metrics = dict[str, float | None]
 
 
-class TokenMetrics:
-    """Accumulates over micro-batches; `result` gives the fields of a `Step` record."""
+class UpdateSums:
+    """Sums over the micro-batches of one update.
+
+    Attributes:
+        units: what the loss and its gradient are divided by.
+        tokens: completion tokens.
+    """
 
     def __init__(self) -> None:
-        self._tokens = 0
-        self._sums: dict[str, float] = dict.fromkeys(
-            ("ratio", "ratio_squared", "clipped", "gap", "entropy", "kl"), 0.0
-        )
-        self._has_kl = False
-        self._ratio_max = 0.0
-        self._gap_max = 0.0
-        self._loss = 0.0
+        self.units = 0.0
+        self.tokens = 0
+        self._sums: dict[str, Tensor] = {}
 
-    def add(
-        self,
-        loss: PolicyLoss,
-        learner_logprobs: torch.Tensor,
-        generator_logprobs: torch.Tensor,
-        entropy: torch.Tensor,
-    ) -> None:
-        """Count the T tokens of one micro-batch; all tensors are [T]."""
-        gap = (learner_logprobs.detach() - generator_logprobs).abs()
-        self._tokens += gap.numel()
-        self._loss += loss.loss.item()
-        self._sums["ratio"] += loss.ratio.sum().item()
-        self._sums["ratio_squared"] += loss.ratio.square().sum().item()
-        self._sums["clipped"] += loss.clipped.sum().item()
-        self._sums["gap"] += gap.sum().item()
-        self._sums["entropy"] += entropy.sum().item()
-        if loss.kl is not None:
-            self._has_kl = True
-            self._sums["kl"] += loss.kl.sum().item()
-        self._ratio_max = max(self._ratio_max, loss.ratio.max().item())
-        self._gap_max = max(self._gap_max, gap.max().item())
+    def add(self, result: Objective, entropy: Tensor) -> None:
+        """Count the T tokens of one micro-batch; entropy is [T]."""
+        self.units += result.units
+        self.tokens += entropy.numel()
+        self._sum("loss", result.total.detach())
+        self._sum("entropy", entropy.sum())
+        self._sum("clip_fraction", result.clipped.sum())
+        if result.corrected is not None:
+            self._sum("corrected_fraction", result.corrected.sum())
+        if result.kl is not None:
+            self._sum("kl", result.kl.sum())
 
-    def finite(self) -> bool:
-        """Whether the loss is a number."""
-        return math.isfinite(self._loss)
+    def read(self, gradient_norm: Tensor) -> Metrics:
+        """The loss, means over tokens, and the norm of the gradient, in one transfer from the device.
 
-    def result(self) -> dict[str, float | None]:
-        """Means over tokens, extremes, and the effective sample size (sum r)^2 / (n sum r^2)."""
-        mean = {name: total / self._tokens for name, total in self._sums.items()}
+        Args:
+            gradient_norm: scalar, of the gradient that is not divided by `units` yet.
+        """
+        names = [*self._sums, "grad_norm"]
+        stacked = torch.stack([tensor.float() for tensor in (*self._sums.values(), gradient_norm)])
+        values = dict(zip(names, stacked.tolist(), strict=True))
         return {
-            "loss": self._loss,
-            "kl": mean["kl"] if self._has_kl else None,
-            "entropy": mean["entropy"],
-            "clip_fraction": mean["clipped"],
-            "ratio_mean": mean["ratio"],
-            "ratio_max": self._ratio_max,
-            "ess": mean["ratio"] ** 2 / mean["ratio_squared"],
-            "logprob_gap_mean": mean["gap"],
-            "logprob_gap_max": self._gap_max,
+            "kl": None,
+            "corrected_fraction": None,
+            **{
+                name: value / (self.units if name in ("loss", "grad_norm") else self.tokens)
+                for name, value in values.items()
+            },
         }
+
+    def _sum(self, name: str, value: Tensor) -> None:
+        self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+
+def mean_over_updates(updates: Sequence[Mapping[str, float | None]]) -> Metrics:
+    """The mean of every metric; None where it was not measured."""
+    columns = {name: [update[name] for update in updates] for name in updates[0]}
+    return {
+        name: None if any(value is None for value in column) else fmean(v for v in column if v is not None)
+        for name, column in columns.items()
+    }
+
+
+def importance_metrics(log_ratios: Tensor) -> Metrics:
+    """Of the importance ratios r = learner / generator of all tokens of a step, in one transfer.
+
+    The effective sample size is (sum r)^2 / (n sum r^2); the percentile is the smallest gap |log r| that
+    99.9 % of the tokens do not exceed.
+
+    Args:
+        log_ratios: [N], learner_logprobs - generator_logprobs before the step's first update.
+    """
+    log_ratios = log_ratios.double()
+    count = log_ratios.numel()
+    ratios, gaps = log_ratios.exp(), log_ratios.abs()
+    sums = torch.logsumexp(torch.stack([log_ratios, 2 * log_ratios]), dim=1)
+    names = (
+        "ratio_mean",
+        "ratio_max",
+        "ratio_min",
+        "ess",
+        "logprob_gap_mean",
+        "logprob_gap_max",
+        "logprob_gap_p999",
+    )
+    values = torch.stack(
+        [
+            ratios.mean(),
+            ratios.max(),
+            ratios.min(),
+            (2 * sums[0] - sums[1]).exp() / count,
+            gaps.mean(),
+            gaps.max(),
+            gaps.kthvalue(math.ceil(0.999 * count)).values,
+        ]
+    )
+    return dict(zip(names, values.tolist(), strict=True))

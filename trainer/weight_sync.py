@@ -3,12 +3,13 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
 import psutil
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from trainer.engine.checksum import tensor_checksum
 from trainer.engine.protocol import GenerationRequest
@@ -51,8 +52,13 @@ class WeightSync:
         self._dtype = dtype
         self._directory = _shared_directory()
 
+    @property
+    def handed_over(self) -> Path:
+        """The weights that the engine holds, as a file."""
+        return self._directory / "weights.safetensors"
+
     def push(self, version: int) -> int:
-        """Load the learner's weights into the engine as `version`; nothing may be running there.
+        """Load the learner's weights into the engine as `version`.
 
         Returns:
             Bytes handed over.
@@ -61,10 +67,20 @@ class WeightSync:
             EngineError: what the engine loaded is not what the learner holds.
         """
         weights = self._learner.weights(self._dtype)
+        self.handed_over.unlink(missing_ok=True)  # an engine may still have the last one mapped
+        save_file(weights, self.handed_over)
+        return self._load(weights, version)
+
+    def push_file(self, path: Path, version: int) -> None:
+        """Load older weights than the learner's, which a checkpoint kept; see `push`."""
+        # Another file, not the same one written over: an engine may still have that mapped.
+        shutil.copyfile(path, self.handed_over.with_suffix(".partial"))
+        self.handed_over.with_suffix(".partial").replace(self.handed_over)
+        self._load(load_file(path), version)
+
+    def _load(self, weights: Mapping[str, torch.Tensor], version: int) -> int:
         expected = {name: tensor_checksum(tensor) for name, tensor in weights.items()}
-        path = self._directory / "weights.safetensors"
-        save_file(weights, path)
-        loaded = self._rollouts.load_weights(path, version)
+        loaded = self._rollouts.load_weights(self.handed_over, version)
         if loaded != expected:
             wrong = sorted(
                 name for name in expected.keys() | loaded.keys() if expected.get(name) != loaded.get(name)
@@ -74,8 +90,8 @@ class WeightSync:
             )
         return sum(tensor.nbytes for tensor in weights.values())
 
-    def prove(self) -> float:
-        """Load the learner's weights as version 0 and check that the engine computes with them.
+    def prove(self, version: int) -> float:
+        """Load the learner's weights as `version` and check that the engine computes with them.
 
         Checksums prove what was handed over, not what is computed with: an engine that keeps a copy of
         some tensor passes them. So other weights are loaded first, every tensor of them moved, and the
@@ -89,9 +105,9 @@ class WeightSync:
             EngineError: it is above `PROBE_TOLERANCE_NATS` under either.
         """
         with self._learner.perturbed():
-            self.push(version=0)
+            self.push(version)
             self._probe()
-        self.push(version=0)
+        self.push(version)
         return self._probe()
 
     def _probe(self) -> float:
@@ -111,7 +127,7 @@ class WeightSync:
             seed=0,
         )
         gaps: list[float] = []
-        for completion in self._rollouts.sample(request):
+        for completion in self._rollouts.sample([request])[0]:
             learner = self._learner.logprobs(self._probe_prompt, completion.token_ids)
             gaps += [abs(a - b) for a, b in zip(learner, completion.logprobs, strict=True)]
         if fmean(gaps) > PROBE_TOLERANCE_NATS:

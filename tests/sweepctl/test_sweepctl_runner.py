@@ -11,8 +11,9 @@ import pytest
 from sweepctl import runner
 from sweepctl.errors import SweepLockedError
 from sweepctl.prepare import sweep_lock
-from trainer.config import EvaluationFile, RunFile
+from trainer.config import RunFile
 from trainer.errors import ConfigError, EngineError, SweepctlError
+from trainer.evaluation_config import EvaluationFile
 from trainer.paths import SweepPaths
 
 ALL = ["s0", "s1", "s2", "s3", "s4"]

@@ -20,7 +20,7 @@ def config(digit_model, digit_problems):
     def make(**fields):
         defaults = {
             "model": str(digit_model),
-            "task": {"name": "gsm8k", "path": str(digit_problems)},
+            "task": {"name": "gsm8k", "path": str(digit_problems), "reward": "exact_match"},
             "max_steps": 4,
             "prompts_per_optim_step": 2,
             "completions_per_prompt": 4,

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainer.config import EngineSettings, Evaluation, RunConfig
+from trainer.config import _NO_IDENTITY, RunConfig
+from trainer.evaluation_config import Evaluation
+from trainer.settings import EngineSettings
 
 
 def parse(**fields):
@@ -41,7 +43,56 @@ def test_equal_ways_of_writing_a_configuration_have_one_identity():
 
 
 def test_the_identity_is_twelve_hex_digits_that_stay_the_same_between_releases():
-    assert RunConfig().run_id() == "925d8d474876"
+    assert RunConfig().run_id() == "2eefd6fdcb67"
+    assert parse(task="gsm8k", optim={"lr": 2e-6}, max_staleness=3).run_id() == "e8095a905b4b"
+
+
+# A default is not part of the identity, so changing one would give two different runs the same id: a test
+# that fails here asks for a new `_IDENTITY` in trainer/config.py, unless a key was only added.
+DEFAULTS = {
+    "completions_per_prompt": 8,
+    "correction": {"cap": 2.0, "high": 5.0, "low": 0.5, "name": "none"},
+    "engine": {"deterministic": False, "dtype": "bfloat16", "max_model_len": 1024, "name": "auto"},
+    "in_flight": "wait",
+    "learner": {"compute_dtype": "bfloat16"},
+    "lora": {"alpha": 32.0, "rank": 0, "target_modules": "all-linear"},
+    "loss": {"beta": 0.0, "clip": 0.2, "clip_high": None, "name": "grpo"},
+    "max_inflight_groups": None,
+    "max_staleness": 0,
+    "max_steps": 100,
+    "model": "builtin:tiny",
+    "optim": {
+        "betas": [0.9, 0.95],
+        "lr": 1e-06,
+        "max_grad_norm": 1.0,
+        "warmup_steps": 0,
+        "weight_decay": 0.0,
+    },
+    "prompts_per_forward_backward": None,
+    "prompts_per_optim_step": 16,
+    "prompts_per_reference_sync": None,
+    "prompts_per_rollout_sync": None,
+    "sampling": {"max_completion_tokens": 128, "temperature": 1.0, "truncated": "keep"},
+    "seed": 0,
+    "staleness_policy": "admission",
+    "task": {
+        "answer_column": "answer",
+        "name": "arithmetic",
+        "path": None,
+        "problems": None,
+        "question_column": "question",
+        "reward": None,
+        "split": "train",
+        "stop": None,
+        "subset": None,
+        "template": "Q: {question}\nA:",
+    },
+    "updates_per_batch": 1,
+}
+
+
+def test_no_default_that_decides_what_is_computed_has_changed():
+    assert RunConfig().model_dump(mode="json", exclude=dict(_NO_IDENTITY)) == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -50,6 +101,13 @@ def test_the_identity_is_twelve_hex_digits_that_stay_the_same_between_releases()
         ("rollouts.keep", 1.0),
         ("checkpoint.every_steps", 5),
         ("engine.memory_utilization", 0.9),
+        ("engine.timeout_s", 5.0),
+        ("learner.tokens_per_micro_batch", 4096),
+        ("learner.gradient_checkpointing", True),
+        ("held_out.every_steps", 5),
+        ("held_out.problems", 5),
+        ("max_useless_batches", 3),
+        ("task.reward_timeout_s", 3.0),
     ],
 )
 def test_what_does_not_change_the_computation_does_not_change_the_identity(path, value):
@@ -71,13 +129,25 @@ def test_what_does_not_change_the_computation_does_not_change_the_identity(path,
         ("sampling.max_completion_tokens", 64),
         ("loss.clip", 0.3),
         ("loss.beta", 0.05),
+        ("loss.name", "dapo"),
+        ("loss.clip_high", 0.28),
+        ("correction.name", "token_tis"),
+        ("correction.cap", 3.0),
+        ("staleness_policy", "evict_requeue"),
+        ("in_flight", "keep"),
+        ("prompts_per_forward_backward", 4),
+        ("updates_per_batch", 2),
+        ("lora.rank", 8),
+        ("sampling.truncated", "mask"),
+        ("task.reward", "exact_match"),
+        ("task.template", "{question}"),
+        ("engine.deterministic", True),
         ("optim.lr", 5e-7),
         ("optim.betas", [0.9, 0.99]),
         ("optim.weight_decay", 0.1),
         ("optim.warmup_steps", 5),
         ("optim.max_grad_norm", 0.5),
         ("learner.compute_dtype", "float32"),
-        ("learner.tokens_per_micro_batch", 4096),
         ("engine.name", "transformers"),
         ("engine.dtype", "float32"),
         ("engine.max_model_len", 512),
@@ -104,6 +174,32 @@ def test_whatever_changes_the_computation_changes_the_identity(path, value):
         ({"task": "gsm9k"}, "gsm9k"),
         ({"engine": {"dtype": "int8"}}, "int8"),
         ({"sampling": {"temperature": 0}}, "greater than 0"),
+        ({"prompts_per_forward_backward": 3}, "must divide prompts_per_optim_step, found 3 and 16"),
+        ({"max_inflight_groups": 32}, "only for staleness_policy: evict_requeue"),
+        (
+            {"staleness_policy": "evict_requeue", "max_inflight_groups": 15},
+            "infeasible: max_inflight_groups = 15 < prompts_per_optim_step = 16",
+        ),
+        (
+            {"updates_per_batch": 2, "prompts_per_forward_backward": 8},
+            "updates_per_batch > 1 .* must be prompts_per_optim_step = 16, found 8",
+        ),
+        (
+            {"max_staleness": 1, "prompts_per_rollout_sync": 32, "held_out": {"every_steps": 3}},
+            "held_out.every_steps must be a multiple of the sync interval P / B = 2, found 3",
+        ),
+        ({"loss": {"clip": 1.0}}, "loss.clip must be below 1, found 1.0"),
+        ({"correction": {"name": "decoupled"}}, "decoupled with updates_per_batch: 1 is the plain ratio"),
+        ({"loss": {"name": "gspo"}, "correction": {"name": "token_tis"}}, "gspo weighs whole completions"),
+        ({"loss": {"name": "gspo"}, "correction": {"name": "icepop"}}, "icepop, which weighs tokens"),
+        ({"loss": {"name": "cispo"}, "correction": {"name": "token_tis"}}, "would only take its place"),
+        ({"correction": {"low": 2.0, "high": 3.0}}, "must have 1, .* between them; found 2.0 and 3.0"),
+        ({"correction": {"cap": 0.5}}, "cap must be at least 1, .*; found 0.5"),
+        ({"prompts_per_reference_sync": 64}, "needs a reference model"),
+        (
+            {"prompts_per_reference_sync": 24, "loss": {"beta": 0.1}},
+            "prompts_per_reference_sync must be a multiple of prompts_per_optim_step, found 24 and 16",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_what_was_found(fields, message):

@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trainer.buffer import Group
 from trainer.engine.checksum import tensor_checksum
-from trainer.engine.protocol import Completion, EngineCounters
+from trainer.engine.protocol import Completion, EngineCounters, GenerationAborted
+from trainer.frontier import Prompt
+from trainer.group import Group
 from trainer.tasks import Problem
 
 
@@ -31,11 +33,14 @@ def completion(token_ids, logprobs=None, version=0, truncated=False):
 def group(number=0, *, version=0, prompt=(1, 2), completions=(), rewards=()):
     return Group(
         number=number,
+        prompt=Prompt(ordinal=number, index=number, epoch=0),
         problem=problem(number),
-        epoch=0,
         prompt_token_ids=list(prompt),
         version_min=version,
         dispatched_s=0.0,
+        finished_s=1.0 if completions else None,
+        finished_version=version if completions else None,
+        verified_s=1.0 if completions else None,
         completions=list(completions),
         rewards=list(rewards),
         texts=["" for _ in completions],
@@ -65,6 +70,7 @@ class LocalEngine:
         self._done = EngineCounters(0, 0, 0)
         self.requests = []
         self.loads = []
+        self._abort = asyncio.Event()
         self.running = 0
         self.most_running_during_a_load = 0
         self.aborted = 0
@@ -76,9 +82,14 @@ class LocalEngine:
     async def generate(self, request):
         self.running += 1
         self.requests.append((self._version, request))
+        began = self._version
         try:
-            await asyncio.sleep(self._delays[len(self.requests) % len(self._delays)])
-            rows = [self._sample(request, i) for i in range(request.n)]
+            await asyncio.wait_for(
+                self._abort.wait(), self._delays[len(self.requests) % len(self._delays)] + 1e-4
+            )
+            raise GenerationAborted([])
+        except TimeoutError:
+            rows = [replace(self._sample(request, i), version_min=began) for i in range(request.n)]
         finally:
             self.running -= 1
         done = self._done
@@ -99,6 +110,8 @@ class LocalEngine:
 
     async def abort_all(self):
         self.aborted += 1
+        self._abort.set()
+        self._abort = asyncio.Event()
 
     async def counters(self):
         return self._done

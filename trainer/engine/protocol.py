@@ -48,19 +48,20 @@ class Completion:
 
 @dataclass(frozen=True)
 class EngineCounters:
-    """The engine's own count of its work since it started."""
+    """The engine's own count of its work since it started, what was aborted later included."""
 
     requests: int = 0
-    """Completions finished."""
+    """Completions that hold a token."""
     prompt_tokens: int = 0
-    """Prompt tokens, counted once for every completion."""
+    """Prompt tokens, counted once for every completion that holds a token."""
     completion_tokens: int = 0
 
     def plus(self, prompt_tokens: int, completions: Sequence[Completion]) -> "EngineCounters":
         """With one more group, whose prompt has `prompt_tokens` tokens."""
+        begun = sum(bool(completion.token_ids) for completion in completions)
         return EngineCounters(
-            requests=self.requests + len(completions),
-            prompt_tokens=self.prompt_tokens + prompt_tokens * len(completions),
+            requests=self.requests + begun,
+            prompt_tokens=self.prompt_tokens + prompt_tokens * begun,
             completion_tokens=self.completion_tokens + sum(len(c.token_ids) for c in completions),
         )
 
@@ -77,6 +78,18 @@ class GenerationError(Exception):
     """The engine is alive but could not serve this one request; the group fails, the run goes on."""
 
 
+class GenerationAborted(Exception):  # noqa: N818 - an outcome that was asked for
+    """The request was ended by `abort_all`.
+
+    Attributes:
+        completions: as far as they came; some may hold no token.
+    """
+
+    def __init__(self, completions: Sequence[Completion]) -> None:
+        super().__init__("aborted")
+        self.completions = list(completions)
+
+
 class Engine(Protocol):
     """A rollout engine. Methods raise EngineError when the engine itself is gone or wrong."""
 
@@ -88,11 +101,20 @@ class Engine(Protocol):
         ...
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
-        """Sample a group. Raises GenerationError when only this request is at fault."""
+        """Sample a group.
+
+        Raises:
+            GenerationError: only this request is at fault.
+            GenerationAborted: `abort_all` ended it.
+        """
         ...
 
     async def load_weights(self, weights: Path, version: int) -> dict[str, str]:
-        """Load a safetensors file, or a folder of them, as policy `version`; nothing may be running.
+        """Load a safetensors file, or a folder of them, as policy `version`.
+
+        What is running stands still meanwhile and goes on under the new weights, what it had in the KV
+        cache computed again; the logprobs of its earlier tokens stay those of the weights that sampled
+        them. Nothing computed with other weights is ever used again.
 
         Returns:
             The checksum of every tensor as it was handed to the model.
@@ -103,7 +125,7 @@ class Engine(Protocol):
         ...
 
     async def abort_all(self) -> None:
-        """End everything that is running."""
+        """End everything that is running or waiting; each `generate` raises GenerationAborted."""
         ...
 
     async def counters(self) -> EngineCounters:

@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 
 from trainer import server
-from trainer.config import EngineSettings
 from trainer.engine.protocol import Engine
 from trainer.errors import ConfigError
+from trainer.settings import EngineSettings
 
 
 def start_engine(
@@ -23,7 +23,7 @@ def start_engine(
         cores: CPU cores a started engine may use; none: all.
 
     Raises:
-        ConfigError: vLLM is asked for and not installed.
+        ConfigError: vLLM is asked for and not installed, or cannot do what the settings ask.
         EngineError: it does not start.
     """
     if not _uses_vllm(settings):
@@ -31,16 +31,17 @@ def start_engine(
         from trainer.engine.transformers_engine import TransformersEngine  # noqa: PLC0415
 
         return TransformersEngine(model, settings, cores)
+    if not server.available():
+        raise ConfigError("engine.name is vllm, but vLLM is not installed here; use engine.name: auto")
+    server.require_supported(settings)
     from trainer.engine.vllm_client import VllmEngine  # noqa: PLC0415
 
     if socket is not None:
-        return VllmEngine(socket)
-    if not server.available():
-        raise ConfigError("engine.name is vllm, but vLLM is not installed here; use engine.name: auto")
+        return VllmEngine(socket, settings)
     started = server.VllmServer.start(
         model, settings=settings, socket=_own_socket(), log=directory / "engine.log", cores=cores
     )
-    return VllmEngine(started.socket, owned=started)
+    return VllmEngine(started.socket, settings, owned=started)
 
 
 def engine_description(settings: EngineSettings) -> str:
@@ -55,5 +56,4 @@ def _uses_vllm(settings: EngineSettings) -> bool:
 
 
 def _own_socket() -> Path:
-
     return Path(tempfile.mkdtemp(prefix="sweepctl-")) / "engine.sock"

@@ -9,15 +9,21 @@ import importlib.metadata
 import itertools
 import multiprocessing
 import os
+import queue
 import threading
 from pathlib import Path
 from typing import Any
 
-from trainer.config import EngineSettings
-from trainer.engine.protocol import Completion, EngineCounters, GenerationError, GenerationRequest
+from trainer.engine.limits import hangs, wait_while_sampling
+from trainer.engine.protocol import Completion, EngineCounters, GenerationRequest
 from trainer.engine.transformers_worker import serve
 from trainer.errors import EngineError
 from trainer.models import model_path
+from trainer.server import START_TIMEOUT_S
+from trainer.settings import EngineSettings
+
+_LOG = "train.log"
+_Call = tuple[int, str, tuple[Any, ...]]
 
 
 class TransformersEngine:
@@ -25,31 +31,38 @@ class TransformersEngine:
 
     def __init__(self, model: str, settings: EngineSettings, cores: tuple[int, ...]) -> None:
         self.description = f"transformers {importlib.metadata.version('transformers')}"
+        self._timeout_s = settings.timeout_s
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=serve, args=(theirs, model_path(model), settings.dtype, cores, os.getpid()), daemon=True
+            target=serve, args=(theirs, model_path(model), settings, cores, os.getpid()), daemon=True
         )
         self._process.start()
         theirs.close()
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
-        self._send_lock = threading.Lock()
+        self._outbox: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()  # None: the last
+        self._ended = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def attach(self) -> None:
         """Start to listen for answers; the child is new, so nothing can be running in it."""
         self._loop = asyncio.get_running_loop()
-        threading.Thread(target=self._listen, name="transformers-engine", daemon=True).start()
-        await self._call("ping")
+        # Threads, because a child that hangs neither sends nor takes what is sent.
+        for work in (self._send, self._listen):
+            threading.Thread(target=work, name="transformers-engine", daemon=True).start()
+        await self._call("ping", timeout_s=START_TIMEOUT_S)
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
         """Sample a group, together with whatever else is waiting."""
-        completions: list[Completion] = await self._call("generate", request)
+        answer = self._ask("generate", request)
+        completions: list[Completion] = await wait_while_sampling(
+            answer, self._sampled_tokens, self._timeout_s, _LOG
+        )
         return completions
 
     async def load_weights(self, weights: Path, version: int) -> dict[str, str]:
-        """Load a safetensors file; the child refuses one that leaves a parameter unloaded."""
+        """Load a safetensors file; the child refuses one whose names are not exactly the model's."""
         checksums: dict[str, str] = await self._call("load_weights", str(weights), version)
         return checksums
 
@@ -64,43 +77,60 @@ class TransformersEngine:
 
     async def close(self) -> None:
         """End the child."""
-        self._process.terminate()
+        self._process.kill()  # it has nothing to save, and one that hangs would not hear a request to end
         await asyncio.to_thread(self._process.join)
+        self._outbox.put(None)
 
-    async def _call(self, method: str, *arguments: Any) -> Any:  # noqa: ANN401 - any answer
-        loop = asyncio.get_running_loop()
-        number = next(self._numbers)
-        future: asyncio.Future[Any] = loop.create_future()
-        self._waiting[number] = future
+    async def _sampled_tokens(self) -> int:
+        return (await self.counters()).completion_tokens
+
+    async def _call(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:  # noqa: ANN401
+        limit_s = timeout_s or self._timeout_s
         try:
-            with self._send_lock:
-                self._pipe.send((number, method, arguments))
-        except OSError as error:
-            raise self._gone() from error
-        return await future
+            return await asyncio.wait_for(self._ask(method, *arguments), limit_s)
+        except TimeoutError as error:
+            raise hangs(limit_s, _LOG) from error
+
+    def _ask(self, method: str, *arguments: Any) -> asyncio.Future[Any]:  # noqa: ANN401 - any call
+        if self._loop is None:
+            raise EngineError("the transformers engine was used before it was attached")
+        if self._ended:
+            raise self._gone()
+        number = next(self._numbers)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting[number] = future
+        self._outbox.put((number, method, arguments))
+        return future
+
+    def _send(self) -> None:
+        while (call := self._outbox.get()) is not None:
+            try:
+                self._pipe.send(call)
+            except OSError:
+                return  # the child has ended, as `_listen` sees too
 
     def _listen(self) -> None:
         assert self._loop is not None
         while True:
             try:
-                number, value, failure = self._pipe.recv()
+                number, value = self._pipe.recv()
             except (EOFError, OSError):
                 break
-            self._loop.call_soon_threadsafe(self._resolve, number, value, failure)
+            self._loop.call_soon_threadsafe(self._resolve, number, value)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._fail_all)
 
-    def _resolve(self, number: int, value: Any, failure: tuple[bool, str] | None) -> None:  # noqa: ANN401
+    def _resolve(self, number: int, value: Any) -> None:  # noqa: ANN401 - any answer
         future = self._waiting.pop(number)
         if future.done():
             return  # its owner was cancelled
-        if failure is None:
-            future.set_result(value)
+        if isinstance(value, Exception):
+            future.set_exception(value)
         else:
-            fatal, message = failure
-            future.set_exception(EngineError(message) if fatal else GenerationError(message))
+            future.set_result(value)
 
     def _fail_all(self) -> None:
+        self._ended = True
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(self._gone())
@@ -108,5 +138,5 @@ class TransformersEngine:
 
     def _gone(self) -> EngineError:
         return EngineError(
-            f"the transformers engine (process {self._process.pid}) has ended; train.log says why"
+            f"the transformers engine (process {self._process.pid}) has ended; {_LOG} says why"
         )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -10,18 +11,28 @@ from typing import Any
 
 import aiohttp
 
-from trainer.engine.protocol import Completion, EngineCounters, GenerationError, GenerationRequest
+from trainer.engine.limits import hangs, require_room, wait_while_sampling
+from trainer.engine.protocol import (
+    Completion,
+    EngineCounters,
+    GenerationAborted,
+    GenerationError,
+    GenerationRequest,
+)
 from trainer.errors import EngineError
 from trainer.server import SERVED_NAME, VllmServer, version
+from trainer.settings import EngineSettings
 
-# No limit on a whole request: it may wait for its turn. Silence for so long is an engine that hangs.
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
+_CONNECT_TIMEOUT_S = 10
 # The server keeps idle connections far longer than this (server.py), so that none is ever reused in
 # the moment in which the server closes it.
 _KEEP_ALIVE_S = 5
-_CACHE_RESET_TRIES = 20
+_ABORT_AGAIN_S = 0.1
+_UNKNOWN_VERSION = -1
+_GENERATE = "/inference/v1/generate"
 _COUNTERS = {
-    "requests": "vllm:request_success_total",
+    # The only one that counts a completion at its first token, and so also one that is aborted later.
+    "requests": "vllm:time_to_first_token_seconds_count",
     "prompt_tokens": "vllm:prompt_tokens_total",
     "completion_tokens": "vllm:generation_tokens_total",
 }
@@ -46,23 +57,30 @@ class VllmEngine:
     can never serve what other weights computed, even should a reset of the cache fail.
     """
 
-    def __init__(self, socket: Path, owned: VllmServer | None = None) -> None:
+    def __init__(self, socket: Path, settings: EngineSettings, owned: VllmServer | None = None) -> None:
         self.description = f"vllm {version()}"
         self._owned = owned
         self._socket = socket
+        self._settings = settings
+        self._log = str(owned.log) if owned else "engine.log in the sweep's folder"
         self._cache_salt = "before any load"
+        self._version = _UNKNOWN_VERSION
         self._session: aiohttp.ClientSession | None = None
+        self._running: set[asyncio.Task[_Answer]] = set()
 
     async def attach(self) -> None:
         """Connect, in the event loop that will make all calls, and end what an earlier owner left."""
         # httpx looks through all connections at every request: with 256 of them that took most of
         # the client's time.
         connector = aiohttp.UnixConnector(str(self._socket), limit=0, keepalive_timeout=_KEEP_ALIVE_S)
-        self._session = aiohttp.ClientSession("http://engine", connector=connector, timeout=_TIMEOUT)
+        self._session = aiohttp.ClientSession("http://engine", connector=connector)
         await self.abort_all()
+        await self._post("/resume")  # an owner that was killed during a load leaves the engine paused
+        await self._name_version(_UNKNOWN_VERSION)
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
         """Sample a group in one request: vLLM gives completion i the seed `seed + i`."""
+        require_room(request, self._settings.max_model_len)  # vLLM would cut the completions short
         sampling: dict[str, Any] = {
             "n": request.n,
             "temperature": request.temperature,
@@ -80,30 +98,39 @@ class VllmEngine:
             "stream": False,
             "cache_salt": self._cache_salt,
         }
-        response = await self._request("POST", "/inference/v1/generate", body)
-        if response.status != HTTPStatus.OK:
-            raise GenerationError(response.problem())
-        choices = sorted(response.json()["choices"], key=lambda choice: int(choice["index"]))
+        answer = await self._sampled(body)
+        if answer.status != HTTPStatus.OK:
+            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                await self._require_health()
+            raise GenerationError(answer.problem())
+        choices = sorted(answer.json()["choices"], key=lambda choice: int(choice["index"]))
         if len(choices) != request.n:
             raise GenerationError(f"asked for {request.n} completions, got {len(choices)}")
+        completions = [self._completion(choice) for choice in choices]
         if any(choice["finish_reason"] == "abort" for choice in choices):
-            raise GenerationError("aborted")
-        return [_completion(choice) for choice in choices]
+            raise GenerationAborted(completions)
+        return completions
 
     async def load_weights(self, weights: Path, version: int) -> dict[str, str]:
-        """Load, then forget everything computed with the old weights."""
-        result = await self._rpc("load_policy_weights", path=str(weights))
-        if missing := result["missing"]:
-            raise EngineError(f"the weights in {weights} leave parameters of the engine unloaded: {missing}")
-        await self._post("/update_weight_version", {"new_version": str(version)})
-        await self._reset_prefix_cache()
-        self._cache_salt = secrets.token_hex(8)
-        checksums: dict[str, str] = result["checksums"]
+        """Load while all requests stand still, and forget everything computed with the old weights."""
+        await self._post("/pause?mode=keep")
+        try:
+            checksums = await self._load_paused(weights, version)
+        except BaseException:
+            with suppress(EngineError):  # the first error is the one to tell
+                await self.abort_all()  # else they would go on under weights that nobody knows
+                await self._post("/resume")
+            raise
+        await self._post("/resume")
         return checksums
 
     async def abort_all(self) -> None:
-        """Abort every request the server knows of."""
+        """Abort every request the server knows of, running or waiting, and await the answers of our own."""
+        ours = set(self._running)
         await self._post("/abort_requests", {})
+        # The server may not have known of one that was only just sent.
+        while ours and (await asyncio.wait(ours, timeout=_ABORT_AGAIN_S))[1]:
+            await self._post("/abort_requests", {})
 
     async def counters(self) -> EngineCounters:
         """Sums over the server's Prometheus counters."""
@@ -126,18 +153,39 @@ class VllmEngine:
             await asyncio.to_thread(self._owned.stop)
             self._socket.parent.rmdir()  # made for this socket alone (start.py)
 
-    async def _reset_prefix_cache(self) -> None:
-        for _ in range(_CACHE_RESET_TRIES):
-            response = await self._post("/reset_prefix_cache")
-            if response.json()["success"]:
-                return
-            await asyncio.sleep(0.01)  # blocks of the last requests are being freed
-        raise EngineError("the engine's prefix cache could not be reset although no request is running")
+    async def _sampled(self, body: dict[str, Any]) -> _Answer:
+        task = asyncio.create_task(self._request("POST", _GENERATE, body))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await wait_while_sampling(task, self._sampled_tokens, self._settings.timeout_s, self._log)
 
-    async def _rpc(self, method: str, **kwargs: str) -> dict[str, Any]:
-        response = await self._post("/collective_rpc", {"method": method, "kwargs": kwargs})
-        result: dict[str, Any] = response.json()["results"][0]
-        return result
+    async def _load_paused(self, weights: Path, version: int) -> dict[str, str]:
+        body = {"method": "load_policy_weights", "kwargs": {"path": str(weights)}}
+        result = (await self._post("/collective_rpc", body)).json()["results"][0]
+        if refused := result["refused"]:
+            raise EngineError(f"the engine's model takes nothing from tensors in {weights}: {refused}")
+        if missing := result["missing"]:
+            raise EngineError(f"the weights in {weights} leave parameters of the engine unloaded: {missing}")
+        await self._name_version(version)
+        # Sends running requests back to the queue: their keys and values are computed again.
+        reset = await self._post("/reset_prefix_cache?reset_running_requests=true")
+        if not reset.json()["success"]:
+            raise EngineError("the engine could not clear what it cached of the old weights")
+        self._cache_salt = secrets.token_hex(8)
+        checksums: dict[str, str] = result["checksums"]
+        return checksums
+
+    async def _name_version(self, version: int) -> None:
+        await self._post("/update_weight_version", {"new_version": str(version)})
+        self._version = version
+
+    async def _sampled_tokens(self) -> int:
+        return (await self.counters()).completion_tokens
+
+    async def _require_health(self) -> None:
+        answer = await self._request("GET", "/health")
+        if answer.status != HTTPStatus.OK:
+            raise self._gone(f"health {answer.status}")
 
     async def _post(self, route: str, body: dict[str, Any] | None = None) -> _Answer:
         answer = await self._request("POST", route, body)
@@ -156,29 +204,30 @@ class VllmEngine:
                 # the next request is written or its answer read. Every request here may be repeated,
                 # and a server that is gone refuses the next connection.
                 return await self._once(self._session, method, route, body)
+        except aiohttp.SocketTimeoutError as error:
+            raise hangs(self._settings.timeout_s, self._log) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._gone(error) from error
+            raise self._gone(f"{type(error).__name__}: {error}") from error
 
-    @staticmethod
     async def _once(
-        session: aiohttp.ClientSession, method: str, route: str, body: dict[str, Any] | None
+        self, session: aiohttp.ClientSession, method: str, route: str, body: dict[str, Any] | None
     ) -> _Answer:
-        async with session.request(method, route, json=body) as response:
+        # A group may have to wait for its turn; `generate` sees to it that the engine samples meanwhile.
+        silence_s = None if route == _GENERATE else self._settings.timeout_s
+        timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S, sock_read=silence_s)
+        async with session.request(method, route, json=body, timeout=timeout) as response:
             return _Answer(response.status, await response.read())
 
-    def _gone(self, error: Exception) -> EngineError:
-        return EngineError(
-            f"the engine on {self._socket} does not answer ({type(error).__name__}: {error}); "
-            "its log says why (engine.log in the sweep's folder)"
+    def _gone(self, reason: str) -> EngineError:
+        return EngineError(f"the engine on {self._socket} does not answer ({reason}); {self._log} says why")
+
+    def _completion(self, choice: dict[str, Any]) -> Completion:
+        # One that was aborted before its first token has no span.
+        spans = choice["weight_versions"] or [{"version": self._version}]
+        return Completion(
+            token_ids=choice["token_ids"],
+            logprobs=[token["logprob"] for token in choice["logprobs"]["content"]],
+            truncated=choice["finish_reason"] == "length",
+            version_min=int(spans[0]["version"]),
+            version_max=int(spans[-1]["version"]),
         )
-
-
-def _completion(choice: dict[str, Any]) -> Completion:
-    spans = choice["weight_versions"]
-    return Completion(
-        token_ids=choice["token_ids"],
-        logprobs=[token["logprob"] for token in choice["logprobs"]["content"]],
-        truncated=choice["finish_reason"] == "length",
-        version_min=int(spans[0]["version"]),
-        version_max=int(spans[-1]["version"]),
-    )

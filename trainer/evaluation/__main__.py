@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from trainer.config import Evaluation, EvaluationFile
 from trainer.errors import ConfigError, SweepctlError
+from trainer.evaluation_config import Evaluation, EvaluationFile
 from trainer.paths import metadata_path
 
 

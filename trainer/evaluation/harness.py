@@ -12,9 +12,9 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from torch.utils import collect_env
 
-from trainer.config import Evaluation
 from trainer.errors import EngineError
 from trainer.evaluation.engine_model import EngineModel
+from trainer.evaluation_config import Evaluation
 from trainer.paths import metadata_path, samples_path
 
 _TASKS = Path(__file__).parent / "tasks"

@@ -1,7 +1,9 @@
-"""Verifiers: from a completion and the reference solution to a reward."""
+"""The number a solution ends with: cheap, and enough for GSM8K and the built-in problems."""
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 _NUMBER = r"-?[\d,]*\.?\d+"
 # In order of trust: the format the reference solutions use, LaTeX's, and lm-eval's few-shot answers'.
@@ -26,13 +28,13 @@ def final_number(text: str) -> Decimal | None:
     return None
 
 
-def exact_match(completion: str, solution: str) -> float:
+def exact_match(completion: str, answer: str, row: Mapping[str, Any] | None = None) -> float:
     """1.0 when both end with the same number, else 0.0; `72`, `72.0` and `$72` are the same.
 
     Raises:
         ValueError: the reference solution states no answer, so no completion could be right.
     """
-    expected = final_number(solution)
+    expected = final_number(answer)
     if expected is None:
-        raise ValueError(f"the reference solution states no answer: {solution[-80:]!r}")
+        raise ValueError(f"the reference solution states no answer: {answer[-80:]!r}")
     return float(final_number(completion) == expected)
