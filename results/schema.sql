@@ -90,6 +90,7 @@ CREATE TABLE groups (
     prompt_id VARCHAR NOT NULL,
     version_min BIGINT NOT NULL,
     version_max BIGINT,
+    finished_version BIGINT,            -- the learner's version when generation ended
     dispatched_s DOUBLE,
     finished_s DOUBLE,
     verified_s DOUBLE,
@@ -131,13 +132,23 @@ CREATE TABLE steps (
     clip_fraction DOUBLE,
     ratio_mean DOUBLE,
     ratio_max DOUBLE,
+    ratio_min DOUBLE,
     ess DOUBLE,
     logprob_gap_mean DOUBLE,
     logprob_gap_max DOUBLE,
+    logprob_gap_p999 DOUBLE,
+    corrected_fraction DOUBLE,
     off_policy_steps_mean DOUBLE,
     off_policy_steps_max BIGINT,
+    in_flight_steps_mean DOUBLE,
+    in_queue_steps_mean DOUBLE,
+    queue_s_mean DOUBLE,
+    engine_idle_s DOUBLE,
     truncated_fraction DOUBLE,
-    filtered_groups BIGINT
+    filtered_groups BIGINT,
+    evicted_groups BIGINT,
+    aborted_groups BIGINT,
+    failed_groups BIGINT
 );
 
 CREATE TABLE spans (
@@ -171,6 +182,20 @@ CREATE TABLE checkpoints (
     step BIGINT NOT NULL,               -- policy version saved
     path VARCHAR,
     bytes BIGINT,
+    wall_s DOUBLE
+);
+
+-- Evaluations on held-out problems during a run; `evaluations` holds lm-eval's.
+CREATE TABLE held_out_evals (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    attempt BIGINT NOT NULL,
+    t DOUBLE NOT NULL,
+    version BIGINT NOT NULL,
+    problems BIGINT NOT NULL,
+    accuracy DOUBLE NOT NULL,
+    truncated_fraction DOUBLE,
+    completion_tokens BIGINT,
     wall_s DOUBLE
 );
 

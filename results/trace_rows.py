@@ -16,6 +16,7 @@ from trainer.records import (
     Dispatch,
     Fate,
     Group,
+    HeldOut,
     Record,
     Resumed,
     RunFinished,
@@ -36,6 +37,7 @@ TABLES: dict[type[Record], str] = {
     Span: "spans",
     Sync: "syncs",
     Checkpoint: "checkpoints",
+    HeldOut: "held_out_evals",
     Warned: "warnings",
     RunFinished: "finishes",
 }
@@ -120,14 +122,19 @@ def _insert(
         columns: dict[str, list[Any]] = {"sweep": [sweep] * len(same), "run_name": [run_name] * len(same)}
         for name in kept:
             columns["group_id" if name == "group" else name] = [getattr(record, name) for record in same]
+        if kind is Group:  # the last line of a group counts
+            connection.execute(
+                "DELETE FROM groups WHERE sweep = ? AND run_name = ? AND list_contains(?, group_id)",
+                [sweep, run_name, columns["group_id"]],
+            )
         insert_rows(connection, table, columns)
 
 
 def _supersede(connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str, resumed: Resumed) -> None:
-    """Drops what earlier attempts wrote of steps that are done again; their groups were for nothing.
+    """Drops what earlier attempts wrote of steps that are done again.
 
-    A group that was never trained belongs to the steps after the version it was dispatched at, a span
-    without a step to those after its start.
+    A span without a step belongs to those after its start. What became of the groups of those steps
+    follows in lines of their own.
     """
     where = "WHERE sweep = $sweep AND run_name = $run AND attempt < $attempt"
     run = {"sweep": sweep, "run": run_name, "attempt": resumed.attempt, "step": resumed.from_step}
@@ -141,9 +148,10 @@ def _supersede(connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str,
         # Step n produces version n + 1, so the versions up to from_step stand.
         f"DELETE FROM syncs {where} AND version > $step",
         f"DELETE FROM checkpoints {where} AND step > $step",
+        f"DELETE FROM held_out_evals {where} AND version > $step",
         f"""
         UPDATE groups SET fate = '{Fate.DISCARDED}', step = NULL, consumed_s = NULL
-        {where} AND coalesce(step, version_min) >= $step
+        {where} AND step >= $step
         """,
     )
     for statement in statements:

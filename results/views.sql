@@ -1,23 +1,17 @@
 -- Views: the public interface of `sweepctl query`. Statistics that SQL cannot do (intervals, tests,
 -- modes) are functions of results.speed, results.modes and results.accuracy over these.
 
--- Every dispatch has one fate. Without a group line it is unresolved (running, or lost when
--- the run died), or a later attempt did it again: discarded.
+-- Every dispatch has one fate. Without a group line it is unresolved: running, waiting in a checkpoint, or
+-- lost when the run died.
 CREATE VIEW group_fates AS
 SELECT
     d.sweep, d.run_name, d.attempt, d.group_id, d.prompt_id, d.version AS dispatched_version,
-    coalesce(
-        g.fate,
-        CASE WHEN d.attempt < max(a.attempt) OVER (PARTITION BY d.sweep, d.run_name) THEN 'discarded'
-             ELSE 'unresolved' END
-    ) AS fate,
+    coalesce(g.fate, 'unresolved') AS fate,
     g.step, g.version_min, g.version_max, g.dispatched_s, g.finished_s, g.verified_s, g.consumed_s,
     g.step - g.version_min AS off_policy_steps,     -- NULL unless trained
     g.reward_mean, g.prompt_tokens, g.completion_tokens, g.truncated
 FROM dispatches AS d
-LEFT JOIN groups AS g USING (sweep, run_name, group_id)
-LEFT JOIN (SELECT sweep, run_name, max(attempt) AS attempt FROM attempts GROUP BY ALL) AS a
-    USING (sweep, run_name);
+LEFT JOIN groups AS g USING (sweep, run_name, group_id);
 
 -- Whole sync cycles after the first: what intervals and throughput ratios are computed from. The first
 -- cycle fills the pipeline, a partial one over-weights some positions.

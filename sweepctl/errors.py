@@ -46,6 +46,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name closest to `word`; a dotted name is also found by its last part."""
     names = list(known)
     by_last_part = {name.rpartition(".")[2]: name for name in names}
+    if word not in names and word in by_last_part:
+        return by_last_part[word]
     for candidates, name_of in ((names, None), (list(by_last_part), by_last_part)):
         found = difflib.get_close_matches(word.rpartition(".")[2] if name_of else word, candidates, n=1)
         if found:

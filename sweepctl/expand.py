@@ -22,6 +22,7 @@ from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.models import model_path
 from trainer.paths import slug
+from trainer.tasks.rows import FILE_TYPES, is_file
 
 INFEASIBLE = "infeasible: "
 RESERVED_NAMES = frozenset({"base", "base_models"})
@@ -136,6 +137,7 @@ def _point(resolved: Resolved, settings: Flat, problems: list[Problem]) -> Point
             problems.extend(_config_problems(resolved, settings, error))
         return Point(name, settings, None, reason)
     problems.extend(_file_problems(resolved, settings, config))
+    problems.extend(_evaluation_problems(resolved, settings, config))
     return Point(name, settings, config, None)
 
 
@@ -149,8 +151,8 @@ def _config_problems(resolved: Resolved, settings: Flat, error: ValidationError)
     for details in error.errors():
         path = ".".join(str(part) for part in details["loc"])
         key = next((known for known in leaf_keys() if path == known or path.startswith(known + ".")), "")
-        # Without a key it is about P and B together.
-        leaf = settings.get(key or "prompts_per_rollout_sync")
+        # Without a key it is about keys that do not go together, which its text names.
+        leaf = settings.get(key or _first_named(details["msg"], settings))
         place = leaf.place if leaf else Place(resolved.file, 1)
         yield Problem(place, explain(details, key))
 
@@ -161,9 +163,29 @@ def _file_problems(resolved: Resolved, settings: Flat, config: RunConfig) -> Ite
     model = settings["model"].place if "model" in settings else here
     if message := _model_problem(config.model):
         yield Problem(model, message)
-    if config.task.path is not None and not Path(config.task.path).is_file():
-        place = settings["task.path"].place if "task.path" in settings else here
-        yield Problem(place, f"task.path: no file '{config.task.path}'; give a JSONL file")
+    for key, path in (("task.path", config.task.path), ("task.held_out_path", config.task.held_out_path)):
+        on_hub = config.task.name == "dataset" and path is not None and not is_file(path)
+        if path is not None and not on_hub and not Path(path).is_file():
+            place = settings[key].place if key in settings else here
+            yield Problem(place, f"{key}: no file '{path}'; give a {' or '.join(FILE_TYPES)} file")
+
+
+def _evaluation_problems(resolved: Resolved, settings: Flat, config: RunConfig) -> Iterator[Problem]:
+    """A dataset of the user's own has no lm-eval task that could be taken by default."""
+    evaluation = resolved.evaluation
+    if config.task.name == "dataset" and evaluation is not None and not evaluation.tasks:
+        place = settings["task.name"].place if "task.name" in settings else Place(resolved.file, 1)
+        yield Problem(
+            place,
+            "eval.tasks must name lm-eval tasks, since task.name is 'dataset'; or leave eval out "
+            "(held_out evaluates during the run)",
+        )
+
+
+def _first_named(message: str, settings: Flat) -> str:
+    """The key of the spec that a message names first."""
+    words = [word.strip(".,:;'") for word in message.split()]
+    return next((word for word in words if word in settings), "")
 
 
 def _model_problem(model: str) -> str | None:

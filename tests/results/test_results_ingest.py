@@ -16,6 +16,7 @@ from results.store import Store
 from results.tail import read_new_lines
 from trainer.config import RunConfig, RunFile
 from trainer.paths import metadata_path
+from trainer.records import Fate
 
 TRACE_TABLES = [
     "attempts",
@@ -40,8 +41,16 @@ def two_attempts():
     rng, file = np.random.default_rng(1), run_file()
     first = list(synthetic_trace(rng, file, 3, finish=False))
     end = max(record.t for record in first)
-    second = synthetic_trace(rng, file, 4, finish=True, attempt=2, first_group=1000, start_s=end)
-    return [*sorted(first, key=lambda record: record.t), *sorted(second, key=lambda record: record.t)]
+    second = list(synthetic_trace(rng, file, 4, finish=True, attempt=2, first_group=1000, start_s=end))
+    lost = [record for record in first if record.kind == "group"]
+    second += [
+        record.model_copy(
+            update={"attempt": 2, "t": end, "fate": Fate.DISCARDED, "step": None, "consumed_s": None}
+        )
+        for record in lost
+    ]
+    second.sort(key=lambda record: (record.kind not in {"run_started", "resumed"}, record.t))
+    return [*sorted(first, key=lambda record: record.t), *second]
 
 
 def trace_bytes():
@@ -195,7 +204,7 @@ def test_resume_discards_what_is_done_again(tmp_path):
 def test_a_cut_off_attempt_does_not_lower_the_trained_token_share(tmp_path):
     empty_run(tmp_path).write_bytes(trace_bytes())
     ingest(tmp_path)
-    kept = [r for r in two_attempts() if r.kind == "group" and r.attempt == 2]
+    kept = [r for r in two_attempts() if r.kind == "group" and r.attempt == 2 and r.fate != "discarded"]
     trained = sum(r.completion_tokens for r in kept if r.fate == "trained")
     share = Store(tmp_path).query("SELECT trained_token_share FROM run_summary")["trained_token_share"]
     assert share.iloc[0] == pytest.approx(trained / sum(r.completion_tokens for r in kept))
@@ -227,14 +236,34 @@ def test_resume_in_the_middle_keeps_earlier_steps(tmp_path):
     assert trained["last"].iloc[0] == 1
 
 
-def test_a_dispatch_without_a_fate_is_unresolved_or_discarded(tmp_path):
+def test_a_dispatch_without_a_fate_is_unresolved(tmp_path):
     records = [r for r in two_attempts() if not (r.kind == "group" and r.group in {0, 1000})]
     write_trace(empty_run(tmp_path), records)
     ingest(tmp_path)
     fates = Store(tmp_path).query(
         "SELECT group_id, fate FROM group_fates WHERE group_id IN (0, 1000) ORDER BY 1"
     )
-    assert list(fates["fate"]) == ["discarded", "unresolved"]
+    assert list(fates["fate"]) == ["unresolved", "unresolved"]
+
+
+def test_a_group_that_waited_in_a_checkpoint_has_the_fate_of_its_last_line(tmp_path):
+    records = two_attempts()
+    (line,) = [r for r in records if r.kind == "group" and r.group == 4 and r.attempt == 1]
+    records = [r for r in records if not (r.kind == "group" and r.group == 4 and r.attempt == 2)]
+    again = line.model_copy(update={"attempt": 2, "t": records[-1].t, "fate": Fate.TRAINED, "step": 0})
+    write_trace(empty_run(tmp_path), [*records, again])
+    ingest(tmp_path)
+    rows = Store(tmp_path).query("SELECT attempt, fate, step FROM groups WHERE group_id = 4")
+    assert list(rows.itertuples(index=False, name=None)) == [(2, "trained", 0)]
+    # The same in two pieces.
+    trace = tmp_path / "s" / "r" / "trace.jsonl"
+    whole = trace.read_bytes()
+    trace.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
+    ingest(tmp_path)
+    trace.write_bytes(whole)
+    ingest(tmp_path)
+    rows = Store(tmp_path).query("SELECT attempt, fate, step FROM groups WHERE group_id = 4")
+    assert list(rows.itertuples(index=False, name=None)) == [(2, "trained", 0)]
 
 
 def test_what_is_gone_is_dropped(tmp_path):

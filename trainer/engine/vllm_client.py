@@ -113,7 +113,7 @@ class VllmEngine:
 
     async def load_weights(self, weights: Path, version: int) -> dict[str, str]:
         """Load while all requests stand still, and forget everything computed with the old weights."""
-        await self._post("/pause?mode=keep")
+        await self._post("/pause?mode=keep&clear_cache=false")
         try:
             checksums = await self._load_paused(weights, version)
         except BaseException:

@@ -8,7 +8,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from trainer.engine.protocol import Completion, Engine, GenerationError, GenerationRequest
+from trainer.engine.protocol import (
+    Completion,
+    Engine,
+    GenerationAborted,
+    GenerationError,
+    GenerationRequest,
+)
 from trainer.errors import EngineError
 
 _CONCURRENCY = 256
@@ -84,7 +90,7 @@ class EngineModel(LM):  # type: ignore[misc] # lm-eval is not typed
             )
         try:
             completion: Completion = (await self._engine.generate(request))[0]
-        except GenerationError as error:
+        except (GenerationError, GenerationAborted) as error:
             raise EngineError(f"the engine could not answer an evaluation request: {error}") from error
         text = str(self._tokenizer.decode(completion.token_ids, skip_special_tokens=True))
         for stop in until:

@@ -30,6 +30,8 @@ def test_logprobs_of_vllm_in_bfloat16_and_of_the_learner_in_float32_differ_by_ro
         found = torch.tensor(completion.logprobs)
         gaps.append(found - torch.tensor(learner.logprobs(prompt, completion.token_ids)))
     gap = torch.cat(gaps)
-    assert len(gap) > 500
-    print(len(gap), gap.abs().mean(), gap.mean(), gap.abs().quantile(0.999), gap.abs().max())
-    assert 0
+    # Measured over 3,838 tokens: 0.0072 and 0.044 nats, and 0.0002 on average with sign. 2^-8 is 0.004.
+    assert len(gap) > 3000
+    assert gap.abs().mean() < 0.015
+    assert gap.abs().quantile(0.999) < 0.09
+    assert abs(gap.mean()) < 0.001

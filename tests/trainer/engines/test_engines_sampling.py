@@ -50,7 +50,8 @@ def test_deterministic_completions_are_the_same_bit_for_bit_whatever_else_is_que
     deterministic_subject, prompt
 ):
     request = GenerationRequest(prompt, 4, 24, 1.0, seed=7)
-    others = [GenerationRequest(prompt * (i + 1), 3, 10 + 9 * i, 1.0, seed=i) for i in range(4)]
+    lengths = (9, 55, 101, 230)  # beside these the prompt is padded to another length
+    others = [GenerationRequest(range(5, 5 + n), 3, 30, 1.0, seed=n) for n in lengths]
     engine = deterministic_subject.engine
 
     async def with_others():
