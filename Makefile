@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv/bin
 
-.PHONY: help setup sweep test lint test-slow dashboard lock clean
+.PHONY: help setup sweep test lint test-slow bench dashboard lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test: setup ## Lint, types and all tests
 test-slow: setup ## The tests that take longer
 	@scripts/test-setup.sh
 	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -m slow
+
+bench: setup ## The learner's speed against a bare forward and backward
+	$(VENV)/python benchmarks/learner.py
 
 lock: ## Resolve requirements/*.in again
 	scripts/lock.sh
