@@ -348,6 +348,54 @@ def test_held_out_problems_are_evaluated_with_the_weights_of_the_version_named(
     assert violations(paths.trace, settings) == []
 
 
+def test_a_reward_that_always_raises_ends_the_run_with_its_own_words(
+    tmp_path, config, digit_model, digit_problems, monkeypatch
+):
+    (tmp_path / "broken_reward.py").write_text(
+        "def reward(completion, answer, row):\n    raise KeyError('no such column')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    task = {"name": "gsm8k", "path": str(digit_problems), "reward": "broken_reward:reward"}
+    with pytest.raises(
+        TrainingError, match=r"20 groups in a row failed; .*broken_reward:reward raised KeyError"
+    ):
+        run_loop(tmp_path / "run", config(task=task), LocalEngine(digit_model))
+    assert_every_dispatch_has_one_fate(tmp_path / "run")
+    assert {r["fate"] for r in lines(tmp_path / "run" / "trace.jsonl", "group")} <= {
+        "failed",
+        "leftover",
+        "aborted",
+    }
+    assert len(lines(tmp_path / "run" / "trace.jsonl", "warning")) >= 20
+
+
+def test_a_reward_that_does_not_return_costs_its_group_and_not_the_run(
+    tmp_path, config, digit_model, digit_problems, monkeypatch
+):
+    (tmp_path / "slow_reward.py").write_text(
+        "import time\n"
+        "def reward(completion, answer, row):\n"
+        "    if answer.endswith('3'):\n"
+        "        time.sleep(60)\n"
+        "    return float('4' in completion or '5' in completion)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    task = {
+        "name": "gsm8k",
+        "path": str(digit_problems),
+        "reward": "slow_reward:reward",
+        "reward_timeout_s": 0.3,
+    }
+    settings = config(task=task, max_steps=6, max_staleness=1)
+    paths = run_loop(tmp_path / "run", settings, LocalEngine(digit_model))
+    assert violations(paths.trace, settings) == []
+    failed = [r for r in lines(paths.trace, "group") if r["fate"] == "failed"]
+    assert failed
+    assert all(int(r["prompt_id"].split("-")[1]) % 10 == 3 for r in failed)
+    assert "task.reward_timeout_s = 0.3 s" in lines(paths.trace, "warning")[0]["message"]
+    assert sum(r["failed_groups"] for r in lines(paths.trace, "step")) == len(failed)
+
+
 def test_checkpoints_are_written_as_often_as_asked_and_load_with_their_tokenizer(
     tmp_path, config, digit_model
 ):
