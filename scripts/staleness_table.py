@@ -33,24 +33,39 @@ WHERE r.sweep = $sweep
 GROUP BY r.position, s, correction ORDER BY r.position
 """
 
-HEADER = (
-    "| correction | s | mean age | reward by quarter | ESS mean (least) | ratio least – most "
-    "| \\|log r\\| mean | clipped | cut off | accuracy |\n| :-- | --: | --: | :-- | --: | --: | --: | --: | --: | --: |"
+COLUMNS = (
+    "correction",
+    "s",
+    "mean age",
+    "reward by quarter",
+    "ESS mean (least)",
+    "ratio least – most",
+    "\\|log r\\| mean",
+    "clipped",
+    "cut off",
+    "accuracy",
 )
 
 
 def main() -> None:
     sweep, runs_dir = sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else "runs")
-    print(HEADER)
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("| " + " | ".join([":--"] + ["--:"] * (len(COLUMNS) - 1)) + " |")
     for row in Store(runs_dir).query(QUERY, {"sweep": sweep}).to_dict("records"):
         f = row["f"]
-        rewards = " ".join(f"{reward:.2f}" for reward in row["rewards"])
-        corrected = "–" if f["corrected"] is None else f"{f['corrected']:.2%}"
-        print(
-            f"| {row['correction']} | {row['s']} | {f['age']:.2f} | {rewards} "
-            f"| {f['ess']:.3f} ({f['ess_min']:.3f}) | {f['ratio_min']:.3g} – {f['ratio_max']:.3g} | {f['gap']:.4f} "
-            f"| {f['clipped']:.2%} | {corrected} | {row['accuracy']:.1f} % ± {row['stderr']:.1f} |"
+        cells = (
+            row["correction"],
+            row["s"],
+            f"{f['age']:.2f}",
+            " ".join(f"{reward:.2f}" for reward in row["rewards"]),
+            f"{f['ess']:.3f} ({f['ess_min']:.3f})",
+            f"{f['ratio_min']:.3g} – {f['ratio_max']:.3g}",
+            f"{f['gap']:.4f}",
+            f"{f['clipped']:.2%}",
+            "–" if f["corrected"] is None else f"{f['corrected']:.2%}",
+            f"{row['accuracy']:.1f} % ± {row['stderr']:.1f}",
         )
+        print("| " + " | ".join(map(str, cells)) + " |")
 
 
 if __name__ == "__main__":

@@ -253,7 +253,7 @@ class RunFinished(Record):
     wall_s: float
     """Run time of all attempts."""
     engine_requests: int | None
-    """By the engine's own counters, for this attempt: completions that hold a token; None where it was gone."""
+    """By the engine's own counters, for this attempt: completions with a token; None where it was gone."""
     engine_prompt_tokens: int | None
     """Counted once for every completion."""
     engine_completion_tokens: int | None

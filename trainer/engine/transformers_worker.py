@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.core_model_loading import revert_weight_conversion
 
 from trainer.engine.checksum import tensor_checksum, weight_files
 from trainer.engine.limits import require_room
@@ -24,6 +25,7 @@ from trainer.engine.protocol import (
 )
 from trainer.engine.transformers_batch import Batch, Row, new_rows
 from trainer.errors import EngineError
+from trainer.models import attention
 from trainer.orphans import end_with_parent
 from trainer.settings import EngineSettings
 
@@ -69,7 +71,9 @@ class _Worker:
         self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            model, dtype=getattr(torch, settings.dtype)
+            model,
+            dtype=getattr(torch, settings.dtype),
+            attn_implementation=attention(self._device.type),
         )
         loaded.eval()
         self._model = loaded.to(self._device)  # type: ignore[arg-type] # transformers annotates a decorator
@@ -141,13 +145,28 @@ class _Worker:
         }
         self._require_fit(path, tensors)
         checksums = {name: tensor_checksum(tensor) for name, tensor in tensors.items()}
-        self._model.load_state_dict(tensors, strict=False)
+        self._load(tensors)
         self._version = version
         self._batch = None
         return checksums
 
+    def _load(self, tensors: dict[str, torch.Tensor]) -> None:
+        if tensors.keys() <= self._model.state_dict().keys():
+            self._model.load_state_dict(tensors, strict=False)
+            return
+        # In memory transformers joins some weights, such as those of experts, that checkpoints keep apart.
+        loaded: PreTrainedModel = type(self._model).from_pretrained(
+            None,
+            config=self._model.config,
+            state_dict=tensors,
+            dtype=self._model.dtype,
+            attn_implementation=attention(self._device.type),
+        )
+        self._model = loaded.to(self._device)  # type: ignore[arg-type] # as above
+
     def _require_fit(self, path: str, tensors: dict[str, torch.Tensor]) -> None:
-        expected = {name: tensor.shape for name, tensor in self._model.state_dict().items()}
+        in_checkpoint = revert_weight_conversion(self._model, dict(self._model.state_dict()))
+        expected = {name: tensor.shape for name, tensor in in_checkpoint.items()}
         missing = expected.keys() - tensors.keys()
         if self._model.config.tie_word_embeddings:
             missing.discard("lm_head.weight")
