@@ -148,7 +148,7 @@ def _supersede(connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str,
         # Step n produces version n + 1, so the versions up to from_step stand.
         f"DELETE FROM syncs {where} AND version > $step",
         f"DELETE FROM checkpoints {where} AND step > $step",
-        f"DELETE FROM held_out_evals {where} AND version > $step",
+        f"DELETE FROM held_out_evals {where} AND version >= $step",  # it is evaluated again
         f"""
         UPDATE groups SET fate = '{Fate.DISCARDED}', step = NULL, consumed_s = NULL
         {where} AND step >= $step

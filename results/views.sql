@@ -14,7 +14,7 @@ FROM dispatches AS d
 LEFT JOIN groups AS g USING (sweep, run_name, group_id);
 
 -- Whole sync cycles after the first: what intervals and throughput ratios are computed from. The first
--- cycle fills the pipeline, a partial one over-weights some positions.
+-- cycle fills the pipeline, as does the first after a resume; a partial one over-weights some positions.
 CREATE VIEW sync_cycles AS
 SELECT
     s.sweep, s.run_name, s.step // coalesce(r.sync_interval_steps, 1) AS cycle,
@@ -23,7 +23,10 @@ SELECT
 FROM steps AS s
 JOIN runs AS r USING (sweep, run_name)
 GROUP BY s.sweep, s.run_name, cycle, r.sync_interval_steps
-HAVING count(*) = coalesce(r.sync_interval_steps, 1) AND cycle >= 1;
+HAVING count(*) = coalesce(r.sync_interval_steps, 1) AND cycle >= 1 AND NOT EXISTS (
+    FROM resumes AS e WHERE e.sweep = s.sweep AND e.run_name = s.run_name
+        AND e.from_step // coalesce(r.sync_interval_steps, 1) = cycle
+);
 
 -- Seconds in which at least one request ran: the union of the engine's `generate` spans.
 CREATE VIEW engine_busy AS
@@ -66,8 +69,8 @@ per_fate AS (
     SELECT sweep, run_name, count(*) AS groups_dispatched,
         count(*) FILTER (fate = 'trained') AS groups_trained,
         count(*) FILTER (fate = 'filtered') AS groups_filtered,
-        count(*) FILTER (fate NOT IN ('trained', 'filtered', 'unresolved')) AS groups_wasted,
         -- discarded: an attempt was cut off, which says nothing of the settings
+        count(*) FILTER (fate NOT IN ('trained', 'filtered', 'unresolved', 'discarded')) AS groups_wasted,
         sum(completion_tokens) FILTER (fate = 'trained')
             / sum(completion_tokens) FILTER (fate <> 'discarded') AS trained_token_share
     FROM group_fates GROUP BY sweep, run_name

@@ -3,14 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_GUARD = Path(__file__).with_name("guard.py")
+from trainer.guard import start_guarded
 
 
 class GuardedProcess:
@@ -20,23 +19,7 @@ class GuardedProcess:
     """
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        read_end, self._write_end = os.pipe()
-        try:
-            with log.open("ab") as output:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_GUARD), str(read_end), *command],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=(read_end,),
-                )
-        except BaseException:
-            os.close(self._write_end)
-            raise
-        finally:
-            os.close(read_end)
+        self._process, self._lifeline = start_guarded(command, log)
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -64,7 +47,7 @@ class GuardedProcess:
             return None
 
     def interrupt(self) -> None:
-        """Ask the group to end soon; nothing of an unfinished run is kept for later."""
+        """Ask the group to end soon: a run finishes its step and leaves a checkpoint to go on from."""
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
@@ -77,7 +60,7 @@ class GuardedProcess:
             self._process.poll()  # a zombie guard would keep the group alive
             time.sleep(0.02)
         self._process.wait()
-        os.close(self._write_end)
+        self._lifeline.close()
 
     def _signal(self, number: int) -> bool:
         """Signal the group; False when nothing of it is left."""

@@ -13,8 +13,9 @@ from typing import Self
 
 from sweepctl.process import GuardedProcess
 
-DRAIN_S = 30.0
-"""How long a process may take to end once asked to stop."""
+DRAIN_S = 600.0
+"""How long a process may take to end once asked to stop: a run finishes its step and writes a checkpoint,
+which takes minutes for a large model. Who does not want to wait asks twice."""
 _POLL_S = 0.1
 _TICK_S = 1.0
 

@@ -6,6 +6,7 @@ Exit codes: 0 the run succeeded, 1 it failed, 2 its configuration is wrong, 130 
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,10 +21,11 @@ from trainer.interrupt import Interrupted, Interruptions
 from trainer.paths import RunPaths
 from trainer.records import RunFinished, RunState
 from trainer.status import Heartbeat
-from trainer.trace import TraceWriter
+from trainer.trace import TraceWriter, read_records
 
 if TYPE_CHECKING:
     from trainer.engine.protocol import Engine
+    from trainer.loop import Loop
 
 
 def main(
@@ -36,52 +38,70 @@ def main(
     """Train one run with asynchronous GRPO."""
     try:
         file = _read(config)
-        code = _run(file, RunPaths(config.resolve().parent), engine)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
+        _run(file, RunPaths(config.resolve().parent), engine)
+        code = 0
+    except Interrupted as error:
+        print(f"interrupted: {error}", file=sys.stderr)
+        code = 128 + signal.SIGINT
     except SweepctlError as error:
         print(f"error: {error}", file=sys.stderr)
-        code = 1
+        code = 2 if isinstance(error, ConfigError) else 1
     raise typer.Exit(code)
 
 
 def _read(path: Path) -> RunFile:
     try:
-        return RunFile.model_validate_json(path.read_bytes())
+        file = RunFile.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise ConfigError(f"{path} is no valid run configuration:\n{error}") from error
+    if file.run_id != file.config.run_id():
+        raise ConfigError(
+            f"{path}: run_id is {file.run_id}, but this configuration's is {file.config.run_id()}. A changed "
+            "configuration is another run: plan it again, or give it a folder of its own"
+        )
+    return file
 
 
-def _run(file: RunFile, paths: RunPaths, socket: Path | None) -> int:
+def _run(file: RunFile, paths: RunPaths, socket: Path | None) -> None:
     all_cores = _use_cores(file.resources.cores)
     interruptions = Interruptions()
     with TraceWriter(paths.trace) as trace:
         heartbeat = Heartbeat(paths.status, trace.attempt, file.config.max_steps)
         state, reason = RunState.FAILED, None
         try:
-            _train(
-                file=file,
-                paths=paths,
-                trace=trace,
-                heartbeat=heartbeat,
-                start_engine=_engine_for(file, paths, socket, all_cores),
-                interruptions=interruptions,
-            )
+            if not _was_done(file, paths):
+                _train(
+                    file=file,
+                    paths=paths,
+                    trace=trace,
+                    heartbeat=heartbeat,
+                    start_engine=_engine_for(file, paths, socket, all_cores),
+                    interruptions=interruptions,
+                )
+            heartbeat.step = file.config.max_steps
             state = RunState.SUCCEEDED
         except Interrupted as error:
             state, reason = RunState.INTERRUPTED, str(error)
+            raise
         except Exception as error:
             reason = str(error) if isinstance(error, SweepctlError) else f"{type(error).__name__}: {error}"
             raise
         finally:
             heartbeat.finish(state, reason)
-    if state is RunState.INTERRUPTED:
-        print(f"interrupted: {reason}", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+    # Only now: killed before its status said so, a run would else have nothing to go on from.
+    paths.remove_resume()
+
+
+def _was_done(file: RunFile, paths: RunPaths) -> bool:
+    """Whether an earlier attempt did all steps: killed before its status said so, or asked again."""
+    last = deque(read_records(paths.trace), maxlen=1)
+    finished = bool(last) and last[0]["kind"] == "run_finished" and last[0]["state"] == RunState.SUCCEEDED
+    if finished and paths.checkpoint(file.config.max_steps).is_dir():
+        print("this run has succeeded already", flush=True)
+        return True
+    return False
 
 
 def _engine_for(
@@ -108,29 +128,42 @@ def _train(
 
     loop = Loop(file, paths, trace, heartbeat, start_engine)
     interruptions.send_to(loop.interrupt)
-    state, reason = RunState.FAILED, None
+    train_to_the_end(loop, file, trace, heartbeat)
+
+
+def train_to_the_end(loop: "Loop", file: RunFile, trace: TraceWriter, heartbeat: Heartbeat) -> None:
+    """Run the loop, close it, and write the attempt's last line, which says how it ended.
+
+    Raises:
+        TrainingError: the run came to its end, but its records do not add up.
+        BaseException: whatever ended the run early.
+    """
+    problem: BaseException | None = None
     try:
         loop.run()
-        state = RunState.SUCCEEDED
-    except Interrupted as error:
-        state, reason = RunState.INTERRUPTED, str(error)
-        raise
-    except Exception as error:
-        reason = str(error)
-        raise
-    finally:
-        work = loop.close()
-        trace.write(
-            RunFinished,
-            state=state,
-            reason=reason,
-            policy_version=heartbeat.step,
-            wall_s=trace.clock.now(),
-            **work,
-        )
-    if wrong := violations(paths.trace, file.config):
-        raise TrainingError("the run's records do not add up: " + "; ".join(wrong))
-    loop.finish()
+    except BaseException as error:
+        problem = error
+    work = loop.close()
+    if problem is None:
+        wrong = violations(trace.path, file.config, {"attempt": trace.attempt, **work})
+        if wrong:
+            problem = TrainingError("the run's records do not add up: " + "; ".join(wrong))
+    trace.write(
+        RunFinished,
+        state=_state(problem),
+        reason=None if problem is None else str(problem),
+        policy_version=heartbeat.step,
+        wall_s=trace.clock.now(),
+        **work,
+    )
+    if problem is not None:
+        raise problem
+
+
+def _state(problem: BaseException | None) -> RunState:
+    if problem is None:
+        return RunState.SUCCEEDED
+    return RunState.INTERRUPTED if isinstance(problem, Interrupted) else RunState.FAILED
 
 
 def _use_cores(cores: tuple[int, ...]) -> frozenset[int]:

@@ -1,27 +1,34 @@
 """A file that is only ever appended to, by whole lines."""
 
 import errno
+import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.errors import StorageError
+from trainer.errors import InUseError, StorageError
 
+_CHUNK_BYTES = 1 << 20
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class AppendFile:
-    """Lines written by one process at a time; each is there whole, or torn where that process was killed.
+    """Lines written by one process: it holds the file's lock, and has cut off what a killed one left torn.
 
     Raises:
-        StorageError: the file cannot be opened or written.
+        InUseError: another process holds the file.
+        StorageError: it cannot be opened or written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            self._lock()
+            if stat.S_ISREG(os.fstat(self._file).st_mode):
+                os.ftruncate(self._file, _whole_lines(path))
         except OSError as error:
             raise storage_error(error, path) from error
 
@@ -38,6 +45,15 @@ class AppendFile:
                     os.ftruncate(self._file, os.fstat(self._file).st_size - written)
             raise storage_error(error, self._path) from error
 
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise InUseError(
+                f"{self._path} is being written by another process: this run is being trained already"
+            ) from error
+
     def flush(self) -> None:
         """Return once every line is on disk."""
         try:
@@ -48,6 +64,19 @@ class AppendFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+
+def _whole_lines(path: Path) -> int:
+    """Bytes up to the end of the last whole line."""
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        while end > 0:
+            start = max(0, end - _CHUNK_BYTES)
+            file.seek(start)
+            if (found := file.read(end - start).rfind(b"\n")) >= 0:
+                return start + found + 1
+            end = start
+    return 0
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:

@@ -60,8 +60,13 @@ class SurvivingTrace:
                 }
 
 
-def violations(trace: Path, config: RunConfig) -> list[str]:
+def violations(trace: Path, config: RunConfig, ending: Record | None = None) -> list[str]:
     """Everything in the trace of a finished run that does not add up; empty when all is well.
+
+    Args:
+        trace: the run's.
+        config: its configuration.
+        ending: the fields `attempt` and `engine_*` of the `run_finished` line that is still to be written.
 
     Checks: every dispatch has one fate; trained groups equal the steps' prompts; no group and no
     occurrence of a prompt is trained twice; no trained group is older than max_staleness; each step's
@@ -69,6 +74,8 @@ def violations(trace: Path, config: RunConfig) -> list[str]:
     of every attempt that came to its end.
     """
     surviving = SurvivingTrace.of(read_records(trace))
+    if ending is not None:
+        surviving.finished[ending["attempt"]] = ending
     return [
         *_one_fate_each(surviving),
         *_trained_once(surviving),

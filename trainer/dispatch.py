@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from trainer.answer import answer_text
 from trainer.buffer import GroupBuffer
 from trainer.config import RunConfig
 from trainer.engine.protocol import Engine, GenerationAborted, GenerationError, GenerationRequest
@@ -42,6 +43,7 @@ class Dispatcher:
         learner_version: the learner's policy version, kept up to date by the learner.
         newest_version: the newest policy version the engine was ever given.
         syncing: whether weights are being loaded.
+        evaluating: whether the engine works outside the schedule.
     """
 
     def __init__(
@@ -75,9 +77,12 @@ class Dispatcher:
         self.learner_version = 0
         self.newest_version = 0
         self.syncing = False
+        self.evaluating = False
+        self._begun = False
 
     async def begin(self) -> None:
         """The engine's lane begins now."""
+        self._begun = True
         self.account()
 
     async def run(self) -> None:
@@ -95,9 +100,7 @@ class Dispatcher:
     async def end(self) -> None:
         """End what is running, keeping what it had sampled; raises EngineError when the engine is gone."""
         self._buffer.pause()
-        if self._running:
-            self.account()
-        else:
+        if self._begun and not self._running:
             self.lane.now("idle:end")
         try:
             if self._buffer.generating:
@@ -115,10 +118,14 @@ class Dispatcher:
 
     def account(self) -> None:
         """Say in the trace what the engine does from now on."""
+        if not self._begun:
+            return
         if self.syncing:
             self.lane.now("idle:sync")
         elif self._buffer.generating:
             self.lane.now("generate")
+        elif self.evaluating:
+            self.lane.now("held_out")
         else:
             self.lane.now("idle:drain" if self._buffer.paused else "idle:admission")
 
@@ -200,7 +207,7 @@ class Dispatcher:
     async def _verify(self, group: Group) -> None:
         began = self._trace.clock.now()
         group.texts = [
-            str(self._tokenizer.decode(completion.token_ids, skip_special_tokens=True))
+            answer_text(self._tokenizer, completion.token_ids, self._task.stop)
             for completion in group.completions
         ]
         group.rewards = await self.verifier.rewards(group.problem, group.texts)

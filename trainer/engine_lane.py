@@ -5,15 +5,15 @@ from typing import Literal
 from trainer.records import Span
 from trainer.trace import TraceWriter
 
-Activity = Literal["generate", "idle:admission", "idle:drain", "idle:sync", "idle:end"]
+Activity = Literal["generate", "held_out", "idle:admission", "idle:drain", "idle:sync", "idle:end"]
 
 
 class EngineLane:
     """Writes a span whenever the engine's activity changes. Used from one thread.
 
-    The engine is busy (`generate`) while at least one request runs and no sync holds it up; else it is
-    idle for a reason: nothing may be dispatched (`admission`), a sync is due (`drain`) or going on
-    (`sync`), or the run ends.
+    The engine is busy while at least one group is generated (`generate`), or else a held-out problem is
+    answered (`held_out`), and no sync holds it up. Otherwise it is idle for a reason: nothing may be
+    dispatched (`admission`), a sync is due (`drain`) or going on (`sync`), or the run ends.
     """
 
     def __init__(self, trace: TraceWriter) -> None:
@@ -31,10 +31,10 @@ class EngineLane:
             self._trace.write(
                 Span, lane="engine", name=self._activity, start_s=self._since_s, end_s=now, step=None
             )
-            self._idle_s += (now - self._since_s) * (self._activity != "generate")
+            self._idle_s += (now - self._since_s) * self._activity.startswith("idle:")
         self._activity, self._since_s = activity, now
 
     def idle_s(self) -> float:
         """Seconds the engine was idle so far."""
-        idle_now = self._activity not in (None, "generate")
+        idle_now = self._activity is not None and self._activity.startswith("idle:")
         return self._idle_s + (self._trace.clock.now() - self._since_s) * idle_now

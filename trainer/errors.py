@@ -19,3 +19,7 @@ class TrainingError(SweepctlError):
 
 class StorageError(SweepctlError):
     """A run's files cannot be written: a full disk, a folder without permission."""
+
+
+class InUseError(SweepctlError):
+    """Another process is at work on the same run."""

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 from trainer.settings import EngineSettings, NonNegativeInt, PositiveInt, Settings
@@ -30,9 +32,15 @@ class Evaluation(Settings):
             checkpoint_id: identity of the weights.
             engine: name and version, such as `vllm 0.32.0`.
             settings: how it computes.
+
+        Raises:
+            OSError: `data` cannot be read; what it holds counts, not where it lies.
         """
-        identity = self.model_dump(mode="json", exclude={"label", "output", "model"})
-        identity |= {"checkpoint": checkpoint_id, "engine": engine}
+        identity = self.model_dump(mode="json", exclude={"label", "output", "model", "data"})
+        identity |= {"checkpoint": checkpoint_id, "engine": engine, "lm_eval": version("lm_eval")}
+        if self.data is not None:
+            with Path(self.data).open("rb") as file:
+                identity["data"] = hashlib.file_digest(file, "sha256").hexdigest()
         identity |= settings.model_dump(mode="json", include={"dtype", "max_model_len"})
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]

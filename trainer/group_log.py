@@ -59,6 +59,7 @@ class GroupLog:
 
     def _write_text(self, group: Group, fate: Fate, step: int | None) -> None:
         line = RolloutGroup(
+            attempt=self._trace.attempt,
             group=group.number,
             prompt_id=group.problem.prompt_id,
             fate=fate,

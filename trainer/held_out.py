@@ -5,6 +5,7 @@ from statistics import fmean
 
 from transformers import PreTrainedTokenizerBase
 
+from trainer.answer import answer_text
 from trainer.config import RunConfig
 from trainer.engine.protocol import GenerationRequest
 from trainer.group_log import GroupLog
@@ -66,7 +67,7 @@ class HeldOutEvaluation:
         answers = [completions[0] for completions in self._rollouts.sample(requests)]
         rewards = []
         for problem, answer in zip(self._task.held_out, answers, strict=True):
-            text = str(self._tokenizer.decode(answer.token_ids, skip_special_tokens=True))
+            text = answer_text(self._tokenizer, answer.token_ids, self._task.stop)
             try:
                 rewards.append(self._rollouts.reward(problem, text))
             except VerificationError as error:

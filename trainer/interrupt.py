@@ -27,4 +27,4 @@ class Interruptions:
         if self._receiver is None:
             raise error
         # A handler may run while its thread holds the receiver's lock; another thread waits for it.
-        threading.Thread(target=self._receiver, args=(error,)).start()
+        threading.Thread(target=self._receiver, args=(error,), daemon=True).start()

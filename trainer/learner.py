@@ -6,7 +6,7 @@ those of the sum over completions (or tokens, as the loss has it); what to divid
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +59,11 @@ class Learner:
         torch.manual_seed(config.seed)
         self._config = config
         self._device = device
-        with out_of_memory_explained(f"loading model {config.model!r}", weight_remedies(config)):
+        with self._weight_memory(f"loading model {config.model!r}"):
             self._policy = Policy(config, device)
             self._reference = Reference(self._policy) if config.loss.beta > 0 else None
-        self.tokenizer, self.model = self._policy.tokenizer, self._policy.model
-        self._token_logprobs = TokenLogprobs(self.model)
+            self.tokenizer, self.model = self._policy.tokenizer, self._policy.model
+            self._token_logprobs = TokenLogprobs(self.model)
         if not self._token_logprobs.plain_head:
             print(
                 f"{type(self.model).__name__} does more than its head to the logits: they come from its own "
@@ -160,6 +160,7 @@ class Learner:
 
         Raises:
             ConfigError: the state is of another model.
+            TrainingError: it does not fit into memory.
         """
         shapes = {name: parameter.shape for name, parameter in self._policy.trainable.items()}
         if {name: tensor.shape for name, tensor in state["weights"].items()} != shapes:
@@ -168,13 +169,14 @@ class Learner:
                 "remove the run's folder to start anew"
             )
         self.abandon_step()
-        with torch.no_grad():
-            for name, parameter in self._policy.trainable.items():
-                parameter.copy_(state["weights"][name])
-        self._optimizer.load_state_dict(state["optimizer"])
+        with self._weight_memory("loading the state to resume from"):
+            with torch.no_grad():
+                for name, parameter in self._policy.trainable.items():
+                    parameter.copy_(state["weights"][name])
+            self._optimizer.load_state_dict(state["optimizer"])
+            if self._reference is not None:
+                self._reference.load_state(state["reference"])
         self._scheduler.load_state_dict(state["scheduler"])
-        if self._reference is not None:
-            self._reference.load_state(state["reference"])
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
@@ -183,21 +185,39 @@ class Learner:
         """Every weight by its Hugging Face name, as the engine should hold it; tied ones once.
 
         Adapters are merged, base + delta in float32 before rounding to `dtype`.
-        """
-        return self._policy.weights(dtype)
 
-    def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
-        """The learner's log-probabilities of one completion, at the run's temperature."""
+        Raises:
+            TrainingError: out of memory.
+        """
+        with self._weight_memory("copying the weights for the engine"):
+            return self._policy.weights(dtype)
+
+    def logprobs(
+        self, prompt: list[int], completion: list[int], temperature: float | None = None
+    ) -> list[float]:
+        """The learner's log-probabilities of one completion, by default at the run's temperature.
+
+        Raises:
+            TrainingError: out of memory.
+        """
         sequence = Trajectory(prompt + completion, len(prompt), [0.0] * len(completion), 0.0)
-        with torch.no_grad():
-            scored, _ = self._score(micro_batch([sequence], self._pad_token_id(), self._device))
-        values: list[float] = scored.tolist()
+        doing = f"computing the logprobs of {len(sequence.token_ids)} tokens"
+        with torch.no_grad(), out_of_memory_explained(doing, pass_remedies(self._config, 1)):
+            batch = micro_batch([sequence], self._pad_token_id(), self._device)
+            scored, _ = self._score(batch, temperature)
+            values: list[float] = scored.tolist()
         return values
 
     @contextmanager
     def perturbed(self) -> Iterator[None]:
-        """Other weights inside: every tensor moved by noise of a third of its mean magnitude."""
-        with self._policy.perturbed():
+        """Other weights inside: every tensor moved by noise of a third of its mean magnitude.
+
+        Raises:
+            TrainingError: out of memory.
+        """
+        with ExitStack() as stack:
+            with self._weight_memory("perturbing the weights"):
+                stack.enter_context(self._policy.perturbed())
             yield
 
     def _backward(
@@ -233,9 +253,9 @@ class Learner:
         with self._reference.active():
             return self._score(batch)[0]
 
-    def _score(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+    def _score(self, batch: MicroBatch, temperature: float | None = None) -> tuple[Tensor, Tensor]:
         with self._autocast():
-            return self._token_logprobs(batch, self._config.sampling.temperature)
+            return self._token_logprobs(batch, temperature or self._config.sampling.temperature)
 
     def _update(self) -> Metrics:
         """One update with the gradients that were added; returns its metrics."""
@@ -258,7 +278,7 @@ class Learner:
             )
         clip = min(1.0, self._config.optim.max_grad_norm / (norm + _NORM_EPSILON))
         torch._foreach_mul_(gradients, clip / sums.units)
-        with out_of_memory_explained("updating the weights", weight_remedies(self._config)):
+        with self._weight_memory("updating the weights"):
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return metrics
@@ -269,6 +289,9 @@ class Learner:
             f"training on a micro-batch of {sequences} x {length} tokens, padding included",
             pass_remedies(self._config, sequences),
         )
+
+    def _weight_memory(self, doing: str) -> AbstractContextManager[None]:
+        return out_of_memory_explained(doing, weight_remedies(self._config))
 
     def _autocast(self) -> AbstractContextManager[None]:
         if self._config.learner.compute_dtype == "float32":

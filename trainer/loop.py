@@ -14,15 +14,14 @@ process is killed at, the trace holds the records of all steps a checkpoint has 
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 import torch
 
 from trainer.checkpoint import export_policy
 from trainer.clock import StepTimer
 from trainer.config import RunFile
-from trainer.engine.protocol import Engine, EngineCounters
-from trainer.errors import EngineError
+from trainer.engine.protocol import Engine
 from trainer.group import Group
 from trainer.group_log import GroupLog
 from trainer.held_out import HeldOutEvaluation
@@ -85,7 +84,7 @@ class Loop:
             self._rollouts,
             self._dtype,
             probe_prompt=prompt_token_ids[0],
-            temperature=config.sampling.temperature,
+            max_completion_tokens=config.sampling.max_completion_tokens,
         )
         self._held_out = HeldOutEvaluation(
             config=config,
@@ -97,9 +96,10 @@ class Loop:
             log=self._log,
         )
         self._timer = StepTimer(trace.clock)
-        self._counters_before: EngineCounters | None = None
         self._engine_description = engine.description
         self._saved = False
+        self._idle_before_s = 0.0
+        self._newest: int | None = self._resumed.version if self._resumed else None
 
     def interrupt(self, interruption: BaseException) -> None:
         """Make `run` end where it waits next, leaving a checkpoint; from any thread."""
@@ -117,49 +117,36 @@ class Loop:
         try:
             self._evaluate(version)
             self._rollouts.start()
-            self._timer = StepTimer(self._trace.clock)
+            self._timer, self._idle_before_s = StepTimer(self._trace.clock), self._rollouts.idle_s()
             for step in range(first, self._config.max_steps):
                 self._step(step)
                 version = step + 1
                 self._evaluate(version)
         except Interrupted:
             self._rollouts.stop()
-            self._write_checkpoint(version)
-            self._commit_checkpoint(version)
+            self._save_interrupted(version)
             self._saved = True
             raise
-
-    def finish(self) -> None:
-        """The run has succeeded: what was kept to resume it can go."""
-        self._checkpoints.finish()
 
     def close(self) -> dict[str, int | None]:
         """Give every group a fate, and let go of the engine and of shared memory.
 
         Returns:
             Requests and tokens of this attempt by the engine's own counters, by `RunFinished` field;
-            None where the engine is gone.
+            None where they cannot be told.
         """
-        work: dict[str, int | None] = dict.fromkeys(
-            ("engine_requests", "engine_prompt_tokens", "engine_completion_tokens")
-        )
-        try:
+        with ExitStack() as last:
+            last.callback(self._log.close)
+            last.callback(self._sync.close)
+            last.callback(self._rollouts.close)
             self._rollouts.stop()
             self._rollouts.settle(saved=self._saved)
-            with suppress(EngineError):
-                if self._counters_before is not None:
-                    done = self._rollouts.counters().since(self._counters_before)
-                    done = done.since(self._rollouts.sampled_outside)
-                    work = {
-                        "engine_requests": done.requests,
-                        "engine_prompt_tokens": done.prompt_tokens,
-                        "engine_completion_tokens": done.completion_tokens,
-                    }
-        finally:
-            self._rollouts.close()
-            self._sync.close()
-            self._log.close()
-        return work
+            done = self._rollouts.groups_counters()
+        return {
+            "engine_requests": done.requests if done else None,
+            "engine_prompt_tokens": done.prompt_tokens if done else None,
+            "engine_completion_tokens": done.completion_tokens if done else None,
+        }
 
     def _begin(self) -> int:
         """Announce the attempt, give the engine its weights, and take up the state to resume from.
@@ -186,7 +173,6 @@ class Loop:
         self._heartbeat.step = version
         self._rollouts.learner_is_at(version)
         self._rollouts.attach()
-        self._counters_before = self._rollouts.counters()
         gap = self._sync.prove(engine_version)
         print(f"the engine computes with the weights it got (logprob gap {gap:.4f} nats a token)", flush=True)
         if resumed:
@@ -199,7 +185,6 @@ class Loop:
 
     def _step(self, step: int) -> None:
         version = step + 1
-        idle_before_s = self._rollouts.idle_s()
         groups, consumed_s, metrics = self._train(step)
         for group, taken_s in zip(groups, consumed_s, strict=True):
             self._log.write(group, Fate.TRAINED, step=step, consumed_s=taken_s)
@@ -214,11 +199,12 @@ class Loop:
             with self._phase("checkpoint", step):
                 self._write_checkpoint(version)
         rewards = reward_fields(groups, dropped)
+        idle_before_s, self._idle_before_s = self._idle_before_s, self._rollouts.idle_s()
         self._trace.write(
             Step,
             step=step,
             policy_version=version,
-            engine_idle_s=self._rollouts.idle_s() - idle_before_s,
+            engine_idle_s=self._idle_before_s - idle_before_s,
             **self._timer.finish(),
             **group_fields(groups, step, consumed_s),
             **rewards,
@@ -292,9 +278,18 @@ class Loop:
             self._checkpoints.write_resume(folder, state)
         self._checkpoint_s = self._trace.clock.now() - began
 
+    def _save_interrupted(self, version: int) -> None:
+        """A checkpoint of this moment; where one of this version is there, only what has changed since."""
+        if self._newest == version:
+            self._checkpoints.update(version, self._rollouts.state())
+            return
+        self._write_checkpoint(version)
+        self._commit_checkpoint(version)
+
     def _commit_checkpoint(self, version: int) -> None:
         self._trace.flush()
         path = self._checkpoints.commit(version)
+        self._newest = version
         self._trace.write(
             Checkpoint,
             step=version,

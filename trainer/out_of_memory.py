@@ -10,6 +10,13 @@ from trainer.errors import TrainingError
 
 # The CPU's allocator raises a plain RuntimeError; so does a std::bad_alloc that passes through torch.
 _SIGNS = ("can't allocate memory", "not enough memory", "bad_alloc")
+# What is not allocated by torch itself (a CUDA context, a library's workspace) fails with errors of its own.
+_DEVICE_SIGNS = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, here or on the device."""
+    return isinstance(error, MemoryError) or _is_on_device(error) or _says(error, _SIGNS)
 
 
 @contextmanager
@@ -22,10 +29,10 @@ def out_of_memory_explained(doing: str, remedies: Sequence[str]) -> Iterator[Non
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        on_device = isinstance(error, torch.OutOfMemoryError)
-        if not (on_device or isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS)):
+        if not is_out_of_memory(error):
             raise
         said = str(error).split("\n")[0] or "MemoryError"
+        on_device = _is_on_device(error)
         shared = ["lower engine.memory_utilization, if the engine shares the device"] if on_device else []
         raise TrainingError(
             f"out of memory while {doing}; {', or '.join([*remedies, *shared])}\n({said})"
@@ -49,3 +56,11 @@ def weight_remedies(config: RunConfig) -> list[str]:
     if config.lora.rank:
         return [f"lower lora.rank (now {config.lora.rank})"]
     return ["train adapters only, with lora.rank: 16"]
+
+
+def _is_on_device(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or _says(error, _DEVICE_SIGNS)
+
+
+def _says(error: BaseException, signs: Sequence[str]) -> bool:
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)

@@ -1,6 +1,7 @@
 """Where everything of a sweep lies. The one place that knows file names."""
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,11 @@ class RunPaths:
     def last_checkpoint(self) -> Path | None:
         """The checkpoint of the highest policy version, if there is one."""
         return self.checkpoints()[-1] if self.checkpoints() else None
+
+    def remove_resume(self) -> None:
+        """The run has succeeded: nothing is left to resume."""
+        for checkpoint in self.checkpoints():
+            remove_resume(checkpoint)
 
     def evaluation(self, checkpoint: str, task: str, num_fewshot: int) -> Path:
         """lm-eval's own output for one checkpoint (`step_000040`), task and number of shots."""
@@ -97,6 +103,12 @@ class SweepPaths:
     def base_evaluation(self, model: str, task: str, num_fewshot: int) -> Path:
         """lm-eval's own output for a base model, before any training."""
         return self.root / "base_models" / slug(model) / f"{task}_{num_fewshot}shot.json"
+
+
+def remove_resume(checkpoint: Path) -> None:
+    """Leave of a checkpoint what transformers loads, and nothing that a run could go on from."""
+    (checkpoint / "resume" / "run.json").unlink(missing_ok=True)  # first: without it the rest does not count
+    shutil.rmtree(checkpoint / "resume", ignore_errors=True)
 
 
 def slug(text: str) -> str:

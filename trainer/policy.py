@@ -5,9 +5,14 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -15,8 +20,10 @@ from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.lora import add_adapters, merged
 from trainer.models import attention, model_path
+from trainer.out_of_memory import is_out_of_memory
 
 _LEAST_PERTURBATION = 1e-3
+_NAMES_SHOWN = 5
 
 
 class Policy:
@@ -27,7 +34,7 @@ class Policy:
         device: where it lies.
 
     Raises:
-        ConfigError: the model cannot be loaded, or not be trained as configured.
+        ConfigError: there is no such device, or the model cannot be loaded or not be trained as configured.
 
     Attributes:
         tokenizer: the model's.
@@ -36,6 +43,7 @@ class Policy:
     """
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
+        _require(device)
         self.tokenizer, self.model = _load(config.model, device)
         if config.lora.rank:
             add_adapters(self.model, config.lora)
@@ -65,11 +73,11 @@ class Policy:
         """Other weights inside: every tensor moved by noise of a third of its mean magnitude."""
         generator = torch.Generator(self.model.device).manual_seed(0)
         kept = [parameter.detach().clone() for parameter in self.model.parameters()]
-        with torch.no_grad():
-            for parameter in self.model.parameters():
-                noise = torch.randn(parameter.shape, generator=generator, device=parameter.device)
-                parameter.add_(noise * (parameter.abs().mean() / 3).clamp_min(_LEAST_PERTURBATION))
         try:
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    noise = torch.randn(parameter.shape, generator=generator, device=parameter.device)
+                    parameter.add_(noise * (parameter.abs().mean() / 3).clamp_min(_LEAST_PERTURBATION))
             yield
         finally:
             with torch.no_grad():
@@ -95,6 +103,17 @@ class Policy:
         return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
+def _require(device: torch.device) -> None:
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        found = f"{count} CUDA device{'' if count == 1 else 's'}" if count else "no CUDA device"
+        raise ConfigError(
+            f"resources.device is {device}, but torch finds {found} here; give "
+            f"{f'cuda:0 to cuda:{count - 1}' if count > 1 else 'cuda:0' if count else 'cpu'}, or see that "
+            "the driver, CUDA_VISIBLE_DEVICES and the installed torch are right"
+        )
+
+
 def _load(model: str, device: torch.device) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     path = model_path(model)
     try:
@@ -104,24 +123,39 @@ def _load(model: str, device: torch.device) -> tuple[PreTrainedTokenizerBase, Pr
             AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=torch.float32,
-                attn_implementation=attention(device.type),
+                attn_implementation=attention(AutoConfig.from_pretrained(path), device.type),
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 output_loading_info=True,
             ),
         )
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
+    # Whatever may be wrong with a model's files has an exception of its own.
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise ConfigError(
-            f"model {model!r} could not be loaded: {error}\nGive a local folder in Hugging Face format, "
-            "or a name that the hub or its local cache holds"
+            f"model {model!r} could not be loaded: {type(error).__name__}: {error}\nGive a local folder in "
+            "Hugging Face format, or a name that the hub or its local cache holds"
         ) from error
     if missing := sorted(info["missing_keys"]):
         raise ConfigError(
-            f"model {model!r} has no weights for {', '.join(missing[:5])}"
-            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}; they would be random. "
+            f"model {model!r} has no weights for {_some(missing)}; they would be random. "
             "Check that its folder holds all of a causal language model"
         )
-    if getattr(loaded.config.get_text_config(), "attn_logit_softcapping", None):
-        loaded.set_attn_implementation("eager")  # the fused kernel leaves it out
+    if info["mismatched_keys"]:
+        wrong = [
+            f"{name} {list(found)} where config.json means {list(meant)}"
+            for name, found, meant in sorted(info["mismatched_keys"])
+        ]
+        raise ConfigError(
+            f"model {model!r} has weights of other shapes than its config.json says: {_some(wrong)}. "
+            "Check that both come from the same model"
+        )
     return tokenizer, loaded.to(device)  # type: ignore[arg-type] # transformers annotates a decorator
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _recompute_activations(model: PreTrainedModel) -> None:

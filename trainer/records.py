@@ -194,8 +194,8 @@ class Span(Record):
     kind: Literal["span"] = "span"
     lane: Literal["engine", "learner", "sync", "verify"]
     name: str
-    """engine: generate, idle:admission, idle:drain, idle:sync, idle:end; learner: wait, drain, learn,
-    checkpoint, held_out; sync: sync; verify: verify."""
+    """engine: generate, held_out, idle:admission, idle:drain, idle:sync, idle:end; learner: wait, drain,
+    learn, checkpoint, held_out; sync: sync; verify: verify."""
     start_s: float
     end_s: float
     step: int | None
@@ -303,8 +303,12 @@ class RolloutCompletion(_Model):
 
 
 class RolloutGroup(_Model):
-    """One line of rollouts.jsonl: a group that was trained or filtered."""
+    """One line of rollouts.jsonl: a group that was verified.
 
+    As in the trace, the last line of a group counts; whether a later attempt superseded it, the trace says.
+    """
+
+    attempt: int = 1
     group: int
     prompt_id: str
     fate: Fate

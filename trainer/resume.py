@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from safetensors import SafetensorError
 
 from trainer.append import storage_error
 from trainer.errors import StorageError, TrainingError
-from trainer.paths import RunPaths
+from trainer.paths import RunPaths, remove_resume
 from trainer.records import Fate
 from trainer.records import Group as GroupRecord
 from trainer.trace import TraceWriter, read_records
@@ -83,7 +84,7 @@ class CheckpointFolder:
             shutil.rmtree(partial, ignore_errors=True)
             if isinstance(error, OSError):
                 raise storage_error(error, partial) from error
-            if isinstance(error, (SafetensorError, RuntimeError)):  # how these two report a failed write
+            if isinstance(error, SafetensorError):  # how it reports a failed write
                 raise StorageError(f"{partial} could not be written ({error}); is the disk full?") from error
             raise
 
@@ -102,7 +103,7 @@ class CheckpointFolder:
         shutil.rmtree(old, ignore_errors=True)
         others = [path for path in self._paths.checkpoints() if path != final]
         for path in others:
-            _remove_resume(path)
+            remove_resume(path)
         for path in others[: max(0, len(others) + 1 - self._keep)] if self._keep else ():
             shutil.rmtree(path, ignore_errors=True)
         return final
@@ -111,7 +112,10 @@ class CheckpointFolder:
         """Write the state to resume from into a checkpoint's folder."""
         resume = folder / "resume"
         resume.mkdir()
-        torch.save(dict(state.learner), resume / "learner.pt")
+        try:
+            torch.save(dict(state.learner), resume / "learner.pt")
+        except RuntimeError as error:  # how it reports a failed write
+            raise StorageError(f"{resume} could not be written ({error}); is the disk full?") from error
         if state.engine_weights is not None:
             shutil.copyfile(state.engine_weights, resume / "engine.safetensors")
         kept = {
@@ -123,10 +127,21 @@ class CheckpointFolder:
         }
         (resume / "run.json").write_text(json.dumps(kept))
 
-    def finish(self) -> None:
-        """The run has succeeded: there is nothing to resume any more."""
-        for path in self._paths.checkpoints():
-            _remove_resume(path)
+    def update(self, version: int, rollouts: Mapping[str, Any]) -> None:
+        """Replace what the newest checkpoint, which is of this version, keeps of prompts and groups.
+
+        Raises:
+            StorageError: it could not be written; the checkpoint is as it was.
+        """
+        path = self._paths.checkpoint(version) / "resume" / "run.json"
+        partial = path.with_suffix(".partial")
+        try:
+            partial.write_text(json.dumps({**json.loads(path.read_text()), "rollouts": rollouts}))
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+        except OSError as error:
+            raise storage_error(error, path) from error
 
     def newest(self) -> ResumeState | None:
         """The state of the newest checkpoint that has one; leftovers of a killed process are cleared away.
@@ -141,27 +156,35 @@ class CheckpointFolder:
         return None
 
     def _read(self, resume: Path) -> ResumeState:
+        engine = resume / "engine.safetensors"
         try:
             kept = json.loads((resume / "run.json").read_text())
-            if kept["format"] != _FORMAT or kept["run_id"] != self._run_id:
+            if (kept["format"], kept["run_id"]) != (_FORMAT, self._run_id):
                 raise TrainingError(
                     f"{resume} is of run {kept['run_id']} (format {kept['format']}), not of {self._run_id} "
                     f"(format {_FORMAT}); move the run's folder away to start over"
                 )
-            learner = torch.load(resume / "learner.pt", map_location="cpu", weights_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            return ResumeState(
+                version=kept["version"],
+                engine_version=kept["engine_version"],
+                rollouts=kept["rollouts"],
+                learner=torch.load(resume / "learner.pt", map_location="cpu", weights_only=True),
+                engine_weights=engine if engine.exists() else None,
+            )
+        # Files that anything may have happened to: what they hold raises whatever it likes.
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            EOFError,
+            RuntimeError,
+            UnpicklingError,
+        ) as error:
             raise TrainingError(
-                f"{resume} cannot be read ({type(error).__name__}: {error}); remove it to go on from an "
-                "earlier checkpoint, or from the beginning"
+                f"{resume} cannot be read ({type(error).__name__}: {error}); remove it to train the run from "
+                "the beginning"
             ) from error
-        engine = resume / "engine.safetensors"
-        return ResumeState(
-            version=kept["version"],
-            engine_version=kept["engine_version"],
-            rollouts=kept["rollouts"],
-            learner=learner,
-            engine_weights=engine if engine.exists() else None,
-        )
 
     def _clear(self) -> None:
         for partial in self._paths.root.glob("checkpoints/*.partial"):
@@ -228,11 +251,6 @@ def _discarded(dispatch: Mapping[str, Any], end: Mapping[str, Any] | None) -> di
 
 def _old(final: Path) -> Path:
     return final.with_name(final.name + ".old")
-
-
-def _remove_resume(checkpoint: Path) -> None:
-    (checkpoint / "resume" / "run.json").unlink(missing_ok=True)  # first: without it the rest does not count
-    shutil.rmtree(checkpoint / "resume", ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

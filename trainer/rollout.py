@@ -31,6 +31,8 @@ from trainer.trace import TraceWriter
 
 _Result = TypeVar("_Result")
 
+_END_PATIENCE_S = 10.0  # for an engine to answer when the run ends anyway
+
 
 class Rollouts:
     """Called from the learner's thread, but for `interrupt`, which any other may call.
@@ -46,7 +48,6 @@ class Rollouts:
 
     Attributes:
         buffer: where groups wait for the learner.
-        sampled_outside: the engine's work for anything but groups.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Rollouts:
         self._interrupted: Future[None] = Future()
         self._dispatching: Future[None] | None = None
         self._stopped = False
+        self._uncounted = False
         self._loop = asyncio.new_event_loop()
-        self.sampled_outside = EngineCounters()
+        self._sampled_outside = EngineCounters()
+        self._counters_before: EngineCounters | None = None
         self.buffer = GroupBuffer(config.schedule, on_evict=self._evict, on_room=self._room)
         self._dispatcher = Dispatcher(
             config=config,
@@ -88,6 +91,7 @@ class Rollouts:
     def attach(self) -> None:
         """Take the engine over; raises EngineError when it does not answer."""
         self._interruptibly(self._engine.attach())
+        self._counters_before = self._interruptibly(self._engine.counters())
 
     def start(self) -> None:
         """Begin to dispatch."""
@@ -144,23 +148,40 @@ class Rollouts:
         """
 
         async def sample() -> list[list[Completion]]:
-            return await asyncio.gather(*map(self._engine.generate, requests))
+            self._dispatcher.evaluating = True
+            self._dispatcher.account()
+            try:
+                return await asyncio.gather(*map(self._engine.generate, requests))
+            finally:
+                self._dispatcher.evaluating = False
+                self._dispatcher.account()
 
+        self._uncounted = True
         try:
             sampled = self._interruptibly(sample())
         except (GenerationError, GenerationAborted) as error:
             raise EngineError(f"the engine did not serve a request outside the schedule: {error}") from error
         for request, completions in zip(requests, sampled, strict=True):
-            self.sampled_outside = self.sampled_outside.plus(len(request.token_ids), completions)
+            self._sampled_outside = self._sampled_outside.plus(len(request.token_ids), completions)
+        self._uncounted = False
         return sampled
 
     def reward(self, problem: Problem, text: str) -> float:
         """The reward of a completion outside the schedule; raises VerificationError."""
         return self._interruptibly(self._dispatcher.verifier.rewards(problem, [text]))[0]
 
-    def counters(self) -> EngineCounters:
-        """The engine's own counters."""
-        return self._submit(self._engine.counters()).result()
+    def groups_counters(self) -> EngineCounters | None:
+        """The engine's own counters since `attach`, less what was sampled outside the schedule.
+
+        None where that cannot be told: it does not answer, or a request outside the schedule was cut off.
+        """
+        if self._uncounted or self._counters_before is None:
+            return None
+        try:
+            counters = self._submit(self._engine.counters()).result(_END_PATIENCE_S)
+        except (EngineError, TimeoutError):
+            return None
+        return counters.since(self._counters_before).since(self._sampled_outside)
 
     def idle_s(self) -> float:
         """Seconds the engine was idle so far."""
@@ -174,9 +195,9 @@ class Rollouts:
         self.buffer.interrupt(interruption)
         if not self._interrupted.done():
             self._interrupted.set_exception(interruption)
-        if self._dispatching is not None:
-            with suppress(EngineError):  # the learner will hear of it
-                self.abort()
+        if self._dispatching is not None and not self._stopped:
+            with suppress(EngineError, TimeoutError):  # the learner will hear of it
+                self._submit(self._engine.abort_all()).result(_END_PATIENCE_S)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of prompts and groups, as JSON. No step may be half done.
@@ -247,7 +268,7 @@ class Rollouts:
         future = self._submit(coroutine)
         either: list[Future[Any]] = [future, self._interrupted]
         wait(either, return_when=FIRST_COMPLETED)
-        if not future.done():
+        if self._interrupted.done():  # first: it also ends what the future waits for
             future.cancel()
             self._interrupted.result()
         return future.result()

@@ -16,14 +16,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import httpx
 import psutil
 
 from trainer.errors import ConfigError, EngineError
+from trainer.guard import start_guarded
 from trainer.models import model_path
-from trainer.orphans import end_with_parent
 from trainer.settings import EngineSettings
 
 SERVED_NAME = "policy"
@@ -57,10 +57,11 @@ def require_supported(settings: EngineSettings) -> None:
 
 
 class VllmServer:
-    """A running `vllm serve`, ended by `stop` or with the process that started it."""
+    """A running `vllm serve`, ended by `stop` or with the process that started it: see `guard`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], socket: Path, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], lifeline: BinaryIO, socket: Path, log: Path) -> None:
         self.process = process
+        self._lifeline = lifeline
         self.socket = socket
         self.log = log
 
@@ -96,18 +97,13 @@ class VllmServer:
             )
         socket.parent.mkdir(parents=True, exist_ok=True)
         socket.unlink(missing_ok=True)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                _command(model_path(model), settings, socket),
-                env=_environment(settings, cores, device),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_in_child(cores),  # noqa: PLW1509 - two system calls, nothing that takes a lock
-            )
-        server = cls(process, socket, log)
+        process, lifeline = start_guarded(
+            _command(model_path(model), settings, socket),
+            log,
+            environment=_environment(settings, cores, device),
+            prepare=_on_cores(cores),
+        )
+        server = cls(process, lifeline, socket, log)
         try:
             server._wait_until_ready()
         except BaseException:
@@ -137,6 +133,7 @@ class VllmServer:
         _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
         for process in alive:
             process.kill()
+        self._lifeline.close()
         self.socket.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -192,7 +189,6 @@ def _environment(settings: EngineSettings, cores: tuple[int, ...], device: str |
     environment |= {
         "VLLM_SERVER_DEV_MODE": "1",  # the routes that load weights
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
         "VLLM_CPU_KVCACHE_SPACE": environment.get("VLLM_CPU_KVCACHE_SPACE", "1"),
     }
     if settings.deterministic:
@@ -204,15 +200,10 @@ def _environment(settings: EngineSettings, cores: tuple[int, ...], device: str |
     return environment
 
 
-def _in_child(cores: tuple[int, ...]) -> Callable[[], None]:
-    parent = os.getpid()
-
-    def prepare() -> None:
-        end_with_parent(parent)
-        if cores and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, cores)
-
-    return prepare
+def _on_cores(cores: tuple[int, ...]) -> Callable[[], None] | None:
+    if not cores or not hasattr(os, "sched_setaffinity"):
+        return None
+    return lambda: os.sched_setaffinity(0, cores)
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -12,6 +12,7 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Settings(BaseModel):
@@ -39,7 +40,8 @@ class TaskSettings(Settings):
     question_column: str = "question"
     answer_column: str = "answer"
     template: str = "Q: {question}\nA:"
-    """The prompt; `{question}` is the question's text, other names are columns of the dataset."""
+    """The prompt; `{question}` is the question's text, other names are columns of the dataset. By default it
+    is that of lm-eval's gsm8k_cot, with which checkpoints are evaluated."""
     stop: tuple[str, ...] | None = None
     """Strings that end a completion; None: those of the task."""
     reward: str | None = None
@@ -110,7 +112,7 @@ class OptimSettings(Settings):
     """AdamW, with a linear warm-up and then a constant learning rate."""
 
     lr: PositiveFloat = 1e-6
-    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     weight_decay: NonNegativeFloat = 0.0
     warmup_steps: NonNegativeInt = 0
     max_grad_norm: PositiveFloat = 1.0

@@ -36,7 +36,10 @@ class Heartbeat:
         self._max_steps = max_steps
         self.step = 0
         self._done = threading.Event()
-        self._write(RunState.RUNNING)
+        try:
+            self._write(RunState.RUNNING)
+        except OSError as error:
+            raise storage_error(error, path) from error
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
 

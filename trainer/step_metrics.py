@@ -11,6 +11,10 @@ from trainer.loss.objective import Objective
 
 Metrics = dict[str, float | None]
 
+# Ratios above exp of this are taken for that, so that sums of any number of them, and the records that are
+# written, stay finite. So far apart nothing is known of a token but that engine and learner disagree.
+_MAX_GAP_NATS = 600.0
+
 
 class UpdateSums:
     """Sums over the micro-batches of one update.
@@ -72,12 +76,12 @@ def importance_metrics(log_ratios: Tensor) -> Metrics:
     """Of the importance ratios r = learner / generator of all tokens of a step, in one transfer.
 
     The effective sample size is (sum r)^2 / (n sum r^2); the percentile is the smallest gap |log r| that
-    99.9 % of the tokens do not exceed.
+    99.9 % of the tokens do not exceed. Gaps are cut off at 600 nats.
 
     Args:
         log_ratios: [N], learner_logprobs - generator_logprobs before the step's first update.
     """
-    log_ratios = log_ratios.double()
+    log_ratios = log_ratios.double().clamp(-_MAX_GAP_NATS, _MAX_GAP_NATS)
     count = log_ratios.numel()
     ratios, gaps = log_ratios.exp(), log_ratios.abs()
     sums = torch.logsumexp(torch.stack([log_ratios, 2 * log_ratios]), dim=1)

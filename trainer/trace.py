@@ -1,7 +1,6 @@
 """The trace: append-only records, one JSON object a line."""
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,20 +21,21 @@ class TraceWriter:
         first_group: the lowest group number that no earlier attempt has used.
 
     Raises:
+        InUseError: another process is writing this trace.
         StorageError: here or later, the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = AppendFile(path)  # first: nobody else may be writing what is read next
         self.attempt, self.first_group, elapsed_s = 1, 0, 0.0
-        for record in repaired(path):
+        for record in read_records(path):
             self.attempt = max(self.attempt, int(record["attempt"]) + 1)
             elapsed_s = max(elapsed_s, float(record["t"]))
             if record["kind"] == "dispatch":
                 self.first_group = max(self.first_group, int(record["group"]) + 1)
         self.clock = RunClock(elapsed_s)
         self._lock = threading.Lock()
-        self._file = AppendFile(path)
 
     def write(self, record: type[Record], /, **fields: Any) -> None:  # noqa: ANN401 - checked by the record
         """Write one record; `attempt` and `t` are filled in."""
@@ -73,17 +73,3 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
             except (ValueError, KeyError, TypeError):
                 continue
             yield record
-
-
-def repaired(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a trace, if there is one; a torn last line is cut off first, it was never a record."""
-    if not path.exists():
-        return
-    whole = 0
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                whole += len(line)
-    if whole < path.stat().st_size:
-        os.truncate(path, whole)
-    yield from read_records(path)

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from trainer.rewards import check_reward, exact_match
@@ -114,7 +115,13 @@ class _Worker:
                     return refusal
                 self._started = True
             late = f"did not return within task.reward_timeout_s = {timeout_s:g} s"
-            self._pipe.send(call)
+            try:
+                message = ForkingPickler.dumps(call)
+            # A dataset's columns may hold anything, and every class refuses in its own way.
+            except Exception as error:
+                self.waiting = True
+                return Refusal(f"cannot be sent the row: {type(error).__name__}: {error}")
+            self._pipe.send_bytes(message)
             outcome: float | Refusal = await self._receive(timeout_s)
         except TimeoutError:
             return Refusal(late)

@@ -3,23 +3,25 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 
 import psutil
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from trainer.engine.checksum import tensor_checksum
-from trainer.engine.protocol import GenerationRequest
-from trainer.errors import EngineError
+from trainer.engine.protocol import Completion, GenerationRequest
+from trainer.errors import EngineError, StorageError
 from trainer.learner import Learner
 from trainer.rollout import Rollouts
 
-# Mean |learner - generator| logprob a token of the probe. bfloat16 keeps 8 bits of mantissa, so
-# honest engines differ by some hundredths of a nat; weights of another version by far more.
-PROBE_TOLERANCE_NATS = 0.1
+# Of the distance between two sets of weights, see `prove`. Honest bfloat16 engines are at 0.01 of it, one
+# with a single old tensor at 0.2 for a model of one layer; deeper ones hide a single tensor better.
+PROBE_TOLERANCE = 0.1
 _PREFIX = "sweepctl-weights-"
 _PROBE_COMPLETIONS = 4
 _PROBE_TOKENS = 32
@@ -33,7 +35,7 @@ class WeightSync:
         rollouts: whose engine.
         dtype: in which the engine holds them.
         probe_prompt: tokens of a prompt of the task.
-        temperature: of the run's sampling.
+        max_completion_tokens: what a prompt leaves room for.
     """
 
     def __init__(
@@ -43,10 +45,10 @@ class WeightSync:
         dtype: torch.dtype,
         *,
         probe_prompt: list[int],
-        temperature: float,
+        max_completion_tokens: int,
     ) -> None:
         self._probe_prompt = probe_prompt
-        self._temperature = temperature
+        self._probe_tokens = min(_PROBE_TOKENS, max_completion_tokens)
         self._learner = learner
         self._rollouts = rollouts
         self._dtype = dtype
@@ -67,15 +69,17 @@ class WeightSync:
             EngineError: what the engine loaded is not what the learner holds.
         """
         weights = self._learner.weights(self._dtype)
-        self.handed_over.unlink(missing_ok=True)  # an engine may still have the last one mapped
-        save_file(weights, self.handed_over)
+        with _shared_memory_explained(self._directory):
+            self.handed_over.unlink(missing_ok=True)  # an engine may still have the last one mapped
+            save_file(weights, self.handed_over)
         return self._load(weights, version)
 
     def push_file(self, path: Path, version: int) -> None:
         """Load older weights than the learner's, which a checkpoint kept; see `push`."""
-        # Another file, not the same one written over: an engine may still have that mapped.
-        shutil.copyfile(path, self.handed_over.with_suffix(".partial"))
-        self.handed_over.with_suffix(".partial").replace(self.handed_over)
+        with _shared_memory_explained(self._directory):
+            # Another file, not the same one written over: an engine may still have that mapped.
+            self.handed_over.unlink(missing_ok=True)
+            shutil.copyfile(path, self.handed_over)
         self._load(load_file(path), version)
 
     def _load(self, weights: Mapping[str, torch.Tensor], version: int) -> int:
@@ -95,51 +99,79 @@ class WeightSync:
 
         Checksums prove what was handed over, not what is computed with: an engine that keeps a copy of
         some tensor passes them. So other weights are loaded first, every tensor of them moved, and the
-        engine's logprobs must agree with the learner's under those and then under the right ones. That
-        finds an engine that kept its old weights, or tensors that matter to the probe's tokens.
+        engine's logprobs must be the learner's under those and then under the right ones. How near is
+        near depends on the model: its depth makes bfloat16 noise grow, and so do its logits. So the
+        measure is how far the two sets of weights are apart on the same tokens. That finds an engine that
+        kept its old weights, or tensors that matter to the probe's tokens.
 
         Returns:
             The mean absolute difference a token under the right weights, in nats.
 
         Raises:
-            EngineError: it is above `PROBE_TOLERANCE_NATS` under either.
+            EngineError: it is above `PROBE_TOLERANCE` of that distance under either.
         """
         with self._learner.perturbed():
             self.push(version)
-            self._probe()
+            moved = self._sample()
+            by_learner = self._logprobs(moved)
         self.push(version)
-        return self._probe()
+        gap = _mean_difference(by_learner, _flat(moved))
+        limit = PROBE_TOLERANCE * _mean_difference(by_learner, self._logprobs(moved))
+        _require_near(gap, limit)
+        right = self._sample()
+        gap = _mean_difference(self._logprobs(right), _flat(right))
+        _require_near(gap, limit)
+        return gap
 
-    def _probe(self) -> float:
-        """Sample a few tokens and compare the engine's logprobs of them with the learner's.
-
-        Returns:
-            The mean absolute difference a token, in nats.
-
-        Raises:
-            EngineError: it is above `PROBE_TOLERANCE_NATS`.
-        """
+    def _sample(self) -> list[Completion]:
         request = GenerationRequest(
             token_ids=self._probe_prompt,
             n=_PROBE_COMPLETIONS,
-            max_tokens=_PROBE_TOKENS,
-            temperature=self._temperature,
+            max_tokens=self._probe_tokens,
+            temperature=1,
             seed=0,
         )
-        gaps: list[float] = []
-        for completion in self._rollouts.sample([request])[0]:
-            learner = self._learner.logprobs(self._probe_prompt, completion.token_ids)
-            gaps += [abs(a - b) for a, b in zip(learner, completion.logprobs, strict=True)]
-        if fmean(gaps) > PROBE_TOLERANCE_NATS:
-            raise EngineError(
-                f"the engine's logprobs differ from the learner's by {fmean(gaps):.3f} nats a token, "
-                f"more than {PROBE_TOLERANCE_NATS}: it does not compute with the weights it was given"
-            )
-        return fmean(gaps)
+        return self._rollouts.sample([request])[0]
+
+    def _logprobs(self, completions: Sequence[Completion]) -> list[float]:
+        return [
+            logprob
+            for completion in completions
+            for logprob in self._learner.logprobs(self._probe_prompt, completion.token_ids, temperature=1)
+        ]
 
     def close(self) -> None:
         """Remove the file from shared memory."""
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+@contextmanager
+def _shared_memory_explained(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        free = shutil.disk_usage(directory).free / 2**20
+        raise StorageError(
+            f"{directory} cannot take the weights for the engine ({error}; {free:.0f} MB free). It must "
+            "hold all of them; a container gets more with --shm-size"
+        ) from error
+
+
+def _flat(completions: Sequence[Completion]) -> list[float]:
+    """The engine's logprobs of all tokens."""
+    return [logprob for completion in completions for logprob in completion.logprobs]
+
+
+def _mean_difference(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    return fmean(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _require_near(gap: float, limit: float) -> None:
+    if not gap <= limit:
+        raise EngineError(
+            f"the engine's logprobs differ from the learner's by {gap:.3f} nats a token, more than "
+            f"{limit:.3f}: it does not compute with the weights it was given"
+        )
 
 
 def _shared_directory() -> Path:

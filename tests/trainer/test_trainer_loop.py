@@ -10,14 +10,13 @@ from safetensors.torch import load_file
 from trainer_factory import LocalEngine, completion, lines
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from trainer.__main__ import train_to_the_end
 from trainer.config import RunFile
 from trainer.conservation import violations
 from trainer.engine.protocol import GenerationError
 from trainer.errors import EngineError, TrainingError
-from trainer.interrupt import Interrupted
 from trainer.loop import Loop
 from trainer.paths import RunPaths
-from trainer.records import RunFinished, RunState
 from trainer.trace import TraceWriter
 
 
@@ -25,23 +24,13 @@ def run_loop(directory, config, engine, meanwhile=None):
     """What `python -m trainer` does with a configuration, without its process."""
     paths = RunPaths(directory)
     file = RunFile(sweep="s", run_name="r", run_id=config.run_id(), config=config)
+    heartbeat = SimpleNamespace(step=0)
     with TraceWriter(paths.trace) as trace:
-        loop = Loop(file, paths, trace, SimpleNamespace(step=0), lambda: engine)
-        state = RunState.FAILED
-        try:
-            if meanwhile:
-                threading.Thread(target=meanwhile, args=(loop,), daemon=True).start()
-            loop.run()
-            state = RunState.SUCCEEDED
-        except Interrupted:
-            state = RunState.INTERRUPTED
-            raise
-        finally:
-            work = loop.close()
-            trace.write(
-                RunFinished, state=state, reason=None, policy_version=0, wall_s=trace.clock.now(), **work
-            )
-        loop.finish()
+        loop = Loop(file, paths, trace, heartbeat, lambda: engine)
+        if meanwhile:
+            threading.Thread(target=meanwhile, args=(loop,), daemon=True).start()
+        train_to_the_end(loop, file, trace, heartbeat)
+    paths.remove_resume()
     return paths
 
 

@@ -228,7 +228,7 @@ def test_the_state_of_another_run_or_a_damaged_one_is_refused_with_what_to_do(
         CheckpointFolder(paths, "f" * 12, keep=None).newest()
     learner = paths.checkpoint(2) / "resume" / "learner.pt"
     learner.write_bytes(learner.read_bytes()[:1000])
-    with pytest.raises(TrainingError, match=r"resume cannot be read .*remove it to go on from an "):
+    with pytest.raises(TrainingError, match=r"resume cannot be read .*remove it to train the run from the beginning"):
         CheckpointFolder(paths, settings.run_id(), keep=None).newest()
 
 
