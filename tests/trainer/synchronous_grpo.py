@@ -1,7 +1,8 @@
 """Synchronous GRPO, as plainly as it can be written: sample, score, one AdamW step, and so on.
 
-Shares no code with the trainer but the engine that samples and the function that scores. Every completion
-is a forward pass of its own without padding, and its logprobs come from the model's full logits.
+Shares no code with the trainer but the engine that samples. Every completion is a forward pass of its own
+without padding, its logprobs come from the model's full logits, and a KL penalty to the base model gives the
+loss a value: without it, on policy, the advantages of a group add up to 0.
 """
 
 import asyncio
@@ -28,10 +29,15 @@ class Step:
     grad_norm: float
 
 
-def train(model_path, problems, make_engine, directory, *, steps, prompts, completions, lr, seed, max_tokens):
+def train(
+    model_path, problems, make_engine, directory, *, steps, prompts, completions, lr, beta, seed, max_tokens
+):
     """The steps, and the weights after them."""
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32, attn_implementation="eager")
     tokenizer = AutoTokenizer.from_pretrained(model_path)
+    reference = AutoModelForCausalLM.from_pretrained(
+        model_path, dtype=torch.float32, attn_implementation="eager"
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.0)
     rows = [json.loads(line) for line in problems.read_text().splitlines()]
     order = _shuffled(len(rows), seed)
@@ -51,7 +57,7 @@ def train(model_path, problems, make_engine, directory, *, steps, prompts, compl
                     group = await _sample(engine, tokenizer, rows[index], index, epoch)
                     if len(set(group[3])) > 1:
                         groups.append(group)
-                done.append(_update(model, optimizer, groups))
+                done.append(_update(model, reference, optimizer, groups, beta))
         finally:
             await engine.close()
 
@@ -76,7 +82,12 @@ def train(model_path, problems, make_engine, directory, *, steps, prompts, compl
     return done, dict(model.named_parameters())
 
 
-def _update(model, optimizer, groups):
+def _logprobs(model, prompt, answer):
+    logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+    return logits.log_softmax(-1)[range(len(answer)), answer]
+
+
+def _update(model, reference, optimizer, groups, beta):
     optimizer.zero_grad()
     count = sum(len(answers) for _, _, answers, _ in groups)
     total = 0.0
@@ -84,10 +95,13 @@ def _update(model, optimizer, groups):
         mean, deviation = fmean(rewards), pstdev(rewards)
         for answer, reward in zip(answers, rewards, strict=True):
             advantage = (reward - mean) / (deviation + 1e-4)
-            logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
-            logprobs = logits.log_softmax(-1)[range(len(answer)), answer]
+            logprobs = _logprobs(model, prompt, answer)
+            with torch.no_grad():
+                apart = _logprobs(reference, prompt, answer)
+            apart = apart - logprobs
             # On policy: the ratio is 1, so clipping decides nothing.
-            loss = -((logprobs - logprobs.detach()).exp() * advantage).mean() / count
+            terms = -(logprobs - logprobs.detach()).exp() * advantage + beta * (apart.exp() - 1 - apart)
+            loss = terms.mean() / count
             loss.backward()
             total += loss.item()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

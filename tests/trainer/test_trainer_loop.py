@@ -335,6 +335,12 @@ def test_held_out_problems_are_evaluated_with_the_weights_of_the_version_named(
     assert [(r["version"], r["problems"], r["accuracy"]) for r in records] == [(v, 5, 0.2) for v in (0, 2, 4)]
     assert seen == [(version, 1) for version in (0, 2, 4) for _ in range(5)]
     assert violations(paths.trace, settings) == []
+    spans = [span for span in lines(paths.trace, "span") if span["lane"] == "engine"]
+    assert "held_out" in {span["name"] for span in spans}
+    idle = sum(span["end_s"] - span["start_s"] for span in spans if span["name"].startswith("idle:"))
+    by_steps = sum(record["engine_idle_s"] for record in lines(paths.trace, "step"))
+    after = sum(span["end_s"] - span["start_s"] for span in spans if span["name"] == "idle:end")
+    assert by_steps == pytest.approx(idle - after, abs=0.05)
 
 
 def test_a_reward_that_always_raises_ends_the_run_with_its_own_words(

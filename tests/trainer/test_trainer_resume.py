@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_trainer_loop import run_loop
-from trainer_factory import LocalEngine, lines
+from trainer_factory import LocalEngine, completion, lines
 
 from trainer.conservation import SurvivingTrace, violations
+from trainer.engine.protocol import GenerationAborted
 from trainer.errors import StorageError, TrainingError
 from trainer.interrupt import Interrupted
 from trainer.loop import Loop
@@ -119,30 +120,43 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on_with_the_groups_that
         max_steps=8,
         max_staleness=3,
         prompts_per_rollout_sync=4,
+        prompts_per_optim_step=2,
         in_flight=in_flight,
         checkpoint={"every_steps": None},
     )
     trace = RunPaths(tmp_path).trace
 
     class Slow(LocalEngine):
+        """Every second group dispatched from version 2 on never ends, so that others wait behind it."""
+
+        slow = 0
+
         async def generate(self, request):
-            self._delays = [60.0 if self._version == 2 and request.max_tokens == 8 else 0.0]
+            late = self._version == 2 and request.max_tokens == 8
+            self.slow += late
+            self._delays = [60.0 if late and self.slow % 2 else 0.0]
             return await super().generate(request)
 
     def interrupt(loop):
-        while not trace.exists() or len(lines(trace, "step")) < 3:
-            time.sleep(0.02)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            accepted, undecided, _ = loop._rollouts.buffer.waiting()
+            if loop._rollouts.buffer.engine_version == 2 and accepted and undecided:
+                break
+            time.sleep(0.01)
+        time.sleep(0.3)  # the learner comes to wait for the group that never ends
         loop.interrupt(Interrupted("received SIGINT"))
 
     began = time.monotonic()
     with pytest.raises(Interrupted):
         run_loop(tmp_path, settings, Slow(digit_model), meanwhile=interrupt)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     reached = len(lines(trace, "step"))
     (checkpoint,) = RunPaths(tmp_path).checkpoints()
     assert checkpoint.name == f"step_{reached:06d}"
     state = json.loads((checkpoint / "resume" / "run.json").read_text())
     waiting = [group["number"] for group in state["rollouts"]["accepted"]]
+    assert waiting
     dispatched = {record["group"] for record in lines(trace, "dispatch")}
     ended = {record["group"] for record in lines(trace, "group")}
     assert dispatched - ended == set(waiting)
@@ -157,6 +171,95 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on_with_the_groups_that
     assert not list((tmp_path / "checkpoints").glob("*/resume"))  # a finished run has nothing to resume
     twice = Counter((prompt, epoch) for _, prompt, epoch in trained_prompts(paths))
     assert set(twice.values()) == {1}
+
+
+@pytest.mark.parametrize("moment", ["probe", "held_out"])
+def test_an_interruption_while_the_engine_works_outside_the_schedule_leaves_a_run_that_can_be_finished(
+    tmp_path, config, digit_model, digit_problems, moment
+):
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text(
+        "".join(json.dumps({"question": f"{i}?", "answer": "#### 1"}) + "\n" for i in range(3))
+    )
+    settings = config(
+        task={
+            "name": "gsm8k",
+            "path": str(digit_problems),
+            "held_out_path": str(held_out),
+            "reward": "exact_match",
+        },
+        held_out={"every_steps": 2, "problems": 3},
+    )
+    reached = threading.Event()
+
+    class Slow(LocalEngine):
+        """Counts what it sampled of a request that is never answered, as real engines do."""
+
+        async def generate(self, request):
+            outside = (
+                request.temperature == 0 if moment == "held_out" else request.n == 4 and not self.loads[1:]
+            )
+            if not outside:
+                return await super().generate(request)
+            self._done = self._done.plus(len(request.token_ids), [completion([1], version=self._version)])
+            reached.set()
+            await self._abort.wait()
+            raise GenerationAborted([])
+
+    def interrupt(loop):
+        assert reached.wait(30)
+        loop.interrupt(Interrupted("received SIGTERM"))
+
+    with pytest.raises(Interrupted):
+        run_loop(tmp_path / "run", settings, Slow(digit_model), meanwhile=interrupt)
+    ending = lines(tmp_path / "run" / "trace.jsonl", "run_finished")[-1]
+    assert (ending["state"], ending["engine_requests"]) == ("interrupted", None)
+    paths = run_loop(tmp_path / "run", settings, LocalEngine(digit_model))
+    assert violations(paths.trace, settings) == []
+    assert [record["version"] for record in lines(paths.trace, "eval")] == [0, 2, 4]
+
+
+def test_an_interruption_right_after_a_checkpoint_writes_it_no_second_time(tmp_path, config, digit_model):
+    settings = config(max_steps=6, checkpoint={"every_steps": 2})
+
+    class Slow(LocalEngine):
+        async def generate(self, request):
+            self._delays = [60.0 if self._version == 2 else 0.0]
+            return await super().generate(request)
+
+    def interrupt(loop):
+        while not lines(tmp_path / "trace.jsonl", "checkpoint"):
+            time.sleep(0.02)
+        time.sleep(0.2)
+        loop.interrupt(Interrupted("received SIGINT"))
+
+    (tmp_path / "trace.jsonl").touch()
+    with pytest.raises(Interrupted):
+        run_loop(tmp_path, settings, Slow(digit_model), meanwhile=interrupt)
+    assert [record["step"] for record in lines(tmp_path / "trace.jsonl", "checkpoint")] == [2]
+    paths = run_loop(tmp_path, settings, LocalEngine(digit_model))
+    assert [record["step"] for record in lines(paths.trace, "checkpoint")] == [2, 4, 6]
+    assert violations(paths.trace, settings) == []
+
+
+def test_texts_of_a_killed_run_stay_readable(tmp_path, config, digit_model, monkeypatch):
+    settings = config(checkpoint={"every_steps": 2})
+    paths = killed(tmp_path / "run", settings, LocalEngine(digit_model), monkeypatch, Loop, "_train", 4)
+    whole = paths.rollouts.read_bytes()
+    paths.rollouts.write_bytes(whole + whole.splitlines()[0][:-30])
+    run_loop(tmp_path / "run", settings, LocalEngine(digit_model))
+    texts = [json.loads(line) for line in paths.rollouts.read_bytes().splitlines()]
+    assert {text["attempt"] for text in texts} == {1, 2}
+    assert paths.rollouts.read_bytes().startswith(whole)
+
+
+def test_shared_memory_that_is_too_small_says_what_to_do(tmp_path, config, digit_model, monkeypatch):
+    def full(weights, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trainer.weight_sync.save_file", full)
+    with pytest.raises(StorageError, match=r"cannot take the weights .*No space left.*--shm-size"):
+        run_loop(tmp_path, config(), LocalEngine(digit_model))
 
 
 def test_an_engine_with_older_weights_than_the_learners_gets_those_again(
@@ -226,10 +329,20 @@ def test_the_state_of_another_run_or_a_damaged_one_is_refused_with_what_to_do(
     paths = killed(tmp_path / "run", settings, LocalEngine(digit_model), monkeypatch, Loop, "_train", 4)
     with pytest.raises(TrainingError, match=rf"is of run {settings.run_id()} .*not of ffffffffffff"):
         CheckpointFolder(paths, "f" * 12, keep=None).newest()
-    learner = paths.checkpoint(2) / "resume" / "learner.pt"
-    learner.write_bytes(learner.read_bytes()[:1000])
-    with pytest.raises(TrainingError, match=r"resume cannot be read .*remove it to train the run from the beginning"):
-        CheckpointFolder(paths, settings.run_id(), keep=None).newest()
+    resume = paths.checkpoint(2) / "resume"
+    learner, state = (resume / "learner.pt").read_bytes(), (resume / "run.json").read_bytes()
+    for name, content in [
+        ("learner.pt", learner[:1000]),
+        ("learner.pt", b""),
+        ("run.json", b"[]"),
+        ("run.json", b"{}"),
+        ("run.json", state[:50]),
+    ]:
+        (resume / name).write_bytes(content)
+        with pytest.raises(TrainingError, match=r"resume cannot be read .*remove it to train the run from"):
+            CheckpointFolder(paths, settings.run_id(), keep=None).newest()
+        (resume / "learner.pt").write_bytes(learner)
+        (resume / "run.json").write_bytes(state)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one_and_says_what_to_do(

@@ -296,9 +296,8 @@ def test_groups_that_run_at_a_sync_are_aborted_and_their_prompts_sent_again_firs
 
 def test_groups_that_go_on_under_new_weights_keep_the_version_of_their_dispatch(start):
     run = start(Scripted(), prompts=("0", "0", "30", "30"), max_staleness=1, in_flight="keep")
-    began = time.monotonic()
     first = run.step(0)
-    assert time.monotonic() - began < 0.25
+    assert "aborted" not in run.fates()
     second = run.step(1)
     assert [item.version_min for item in first + second] == [0, 0, 0, 0]
     assert [item.finished_version for item in second] == [1, 1]

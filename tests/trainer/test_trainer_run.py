@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file
 from trainer_factory import lines
 from transformers import AutoModelForCausalLM
@@ -264,6 +265,8 @@ def test_a_wrong_configuration_ends_with_one_message_and_code_2(make_run, change
     run = make_run()
     file = json.loads(run.paths.config.read_text())
     file["config"] |= changes
+    with suppress(ValidationError):  # as sweepctl writes it; most of these have no identity
+        file["run_id"] = RunConfig.model_validate(file["config"]).run_id()
     run.paths.config.write_text(json.dumps(file))
     assert run.train() == 2
     log = run.paths.log.read_text()
@@ -291,3 +294,31 @@ def test_an_engine_that_is_not_there_fails_the_run_with_one_message(make_run, tm
     assert "Traceback" not in log
     assert run.status().state == RunState.FAILED
     assert "none.sock" in run.status().reason
+
+
+def test_a_configuration_that_was_changed_under_its_run_is_refused(make_run):
+    run = make_run()
+    file = json.loads(run.paths.config.read_text())
+    file["config"]["loss"]["clip"] = 0.3
+    run.paths.config.write_text(json.dumps(file))
+    assert run.train() == 2
+    assert f"run_id is {run.config.run_id()}, but this configuration's is" in run.paths.log.read_text()
+
+
+def test_a_run_that_has_succeeded_is_not_trained_again_and_one_in_training_not_by_two(make_run):
+    run = make_run(max_steps=6)
+    first = run.start()
+    try:
+        wait_for_steps(run, first, 1)
+        assert run.train() == 1
+        assert "is being trained already" in run.paths.log.read_text()
+        assert first.wait(DEADLINE_S) == 0, run.paths.log.read_text()
+    finally:
+        end(first)
+    trace = run.paths.trace.read_bytes()
+    # Killed after its last record, before its status said how it ended.
+    run.paths.status.write_text(run.paths.status.read_text().replace("succeeded", "running"))
+    assert run.train() == 0
+    assert run.paths.trace.read_bytes() == trace
+    assert (run.status().state, run.status().step) == (RunState.SUCCEEDED, 6)
+    assert not list(run.root.glob("checkpoints/*/resume"))

@@ -1,7 +1,6 @@
 """With max_staleness 0 the trainer is synchronous GRPO: the same steps as a plain loop's."""
 
 import pytest
-import torch
 from safetensors.torch import load_file
 from synchronous_grpo import train
 from test_trainer_loop import run_loop
@@ -10,7 +9,7 @@ from trainer_factory import lines
 from trainer.engine.transformers_engine import TransformersEngine
 from trainer.settings import EngineSettings
 
-STEPS, PROMPTS, COMPLETIONS, LR = 5, 2, 4, 1e-3
+STEPS, PROMPTS, COMPLETIONS, LR, BETA = 5, 2, 4, 1e-3, 0.5
 ENGINE = EngineSettings(name="transformers", dtype="float32", deterministic=True)
 
 
@@ -18,7 +17,7 @@ def test_five_steps_are_those_of_a_plain_synchronous_loop(tmp_path, config, digi
     def engine():
         return TransformersEngine(str(digit_model), ENGINE, (0,))
 
-    settings = config(max_steps=STEPS, engine=ENGINE.model_dump(), loss={"clip": 0.2})
+    settings = config(max_steps=STEPS, engine=ENGINE.model_dump(), loss={"clip": 0.2, "beta": BETA})
     paths = run_loop(tmp_path / "run", settings, engine())
     steps, weights = train(
         digit_model,
@@ -29,6 +28,7 @@ def test_five_steps_are_those_of_a_plain_synchronous_loop(tmp_path, config, digi
         prompts=PROMPTS,
         completions=COMPLETIONS,
         lr=LR,
+        beta=BETA,
         seed=settings.seed,
         max_tokens=settings.sampling.max_completion_tokens,
     )
@@ -41,9 +41,13 @@ def test_five_steps_are_those_of_a_plain_synchronous_loop(tmp_path, config, digi
         assert sampled == plain.completions
         # Padding changes the order of sums, so float32 agrees to some 1e-6 of the terms summed.
         assert record["loss"] == pytest.approx(plain.loss, abs=2e-6)
+        assert (plain.loss > 1e-4) == (number > 0)  # the first step is where the reference is
         assert record["grad_norm"] == pytest.approx(plain.grad_norm, rel=1e-4)
     saved = load_file(paths.checkpoint(STEPS) / "model.safetensors")
+    before = load_file(digit_model / "model.safetensors")
     for name, tensor in saved.items():
-        # AdamW moves a weight by at most about lr a step whatever the gradient's size, and so turns
-        # rounding of gradients near 0 into differences: a hundredth of all moves is far below any bug.
-        torch.testing.assert_close(tensor, weights[name].detach(), rtol=0, atol=STEPS * LR / 100)
+        # AdamW moves a weight by about lr a step whatever the size of its gradient, so one whose gradient is
+        # rounding alone goes its own way. There are few: as vectors the moves of a tensor are the same.
+        ours, theirs = tensor - before[name].float(), weights[name].detach() - before[name].float()
+        assert theirs.norm() > 0
+        assert (ours - theirs).norm() < 0.01 * theirs.norm(), name

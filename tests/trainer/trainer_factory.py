@@ -125,8 +125,11 @@ class LocalEngine:
         tokens, logprobs = list(request.token_ids), []
         while len(logprobs) < request.max_tokens:
             logits = self._model(torch.tensor([tokens])).logits[0, -1]
-            distribution = (logits / request.temperature).log_softmax(-1)
-            token = int(torch.multinomial(distribution.exp(), 1, generator=generator))
+            distribution = (logits / (request.temperature or 1.0)).log_softmax(-1)
+            greedy = request.temperature == 0
+            token = int(
+                distribution.argmax() if greedy else distribution.exp().multinomial(1, generator=generator)
+            )
             tokens.append(token)
             logprobs.append(float(distribution[token]))
             if token == self._tokenizer.eos_token_id:
