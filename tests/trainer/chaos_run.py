@@ -22,7 +22,7 @@ def attempt(path):
     file = RunFile.model_validate_json(path.read_bytes())
     trainer.engine.start.start_engine = lambda model, *_: LocalEngine(Path(model), delays=[0.0, 0.02])
     torch.set_num_threads(1)
-    return entry._run(file, RunPaths(path.parent), None)
+    entry._run(file, RunPaths(path.parent), None)
 
 
 def main():
@@ -35,7 +35,8 @@ def main():
             os.dup2(log, 2)
             code = 1
             try:
-                code = attempt(path)
+                attempt(path)
+                code = 0
             finally:
                 sys.stdout.flush()
                 os._exit(code)
