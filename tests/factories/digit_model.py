@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trainer.builtin.tiny import write_tiny_model
-from trainer.tasks.gsm8k import PROMPT
+from trainer.settings import TaskSettings
 
 _WORDS = [
     "how",
@@ -64,7 +64,7 @@ def write_digit_model(directory: Path) -> Path:
     for _ in range(_STEPS):
         prompts, answers = [], []
         for _ in range(_BATCH):
-            prompts.append(tokenizer.encode(PROMPT.format(question=question(rng))))
+            prompts.append(tokenizer.encode(TaskSettings().template.format(question=question(rng))))
             answers.append([*tokenizer.encode(f" #### {rng.randrange(10)}"), tokenizer.eos_token_id])
         length = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
         inputs = torch.full((_BATCH, length), tokenizer.pad_token_id)

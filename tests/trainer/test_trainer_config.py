@@ -169,6 +169,7 @@ def test_whatever_changes_the_computation_changes_the_identity(path, value):
         ({"optim": {"learning_rate": 1}}, "optim.learning_rate"),
         ({"optim": {"lr": 0}}, "greater than 0"),
         ({"optim": {"lr": float("inf")}}, "finite"),
+        ({"optim": {"betas": [0.9, 1.0]}}, "optim.betas.1\n.*less than 1"),
         ({"completions_per_prompt": 1}, "greater than or equal to 2"),
         ({"max_staleness": -1}, "greater than or equal to 0"),
         ({"task": "gsm9k"}, "gsm9k"),
@@ -207,12 +208,14 @@ def test_a_wrong_configuration_is_refused_with_what_was_found(fields, message):
         parse(**fields)
 
 
-def test_an_evaluation_is_identified_by_weights_and_settings_and_not_by_where_it_goes():
+def test_an_evaluation_is_identified_by_weights_and_settings_and_not_by_where_it_goes(tmp_path):
+    data = tmp_path / "t.jsonl"
+    data.touch()
     first = Evaluation(label="base", model="m", task="gsm8k_cot", num_fewshot=4, output="a.json")
     same = Evaluation(label="s1", model="n", task="gsm8k_cot", num_fewshot=4, output="b.json")
     how = ("vllm 1", EngineSettings())
     assert first.evaluation_id("w", *how) == same.evaluation_id("w", *how)
-    others = [{"num_fewshot": 8}, {"limit": 5}, {"max_completion_tokens": 64}, {"data": "t.jsonl"}]
+    others = [{"num_fewshot": 8}, {"limit": 5}, {"max_completion_tokens": 64}, {"data": str(data)}]
     ids = {first.model_copy(update=other).evaluation_id("w", *how) for other in others}
     ids |= {first.evaluation_id("w", *how), first.evaluation_id("v", *how)}
     ids.add(first.evaluation_id("w", "vllm 2", EngineSettings()))

@@ -90,6 +90,29 @@ def test_streaming_a_step_in_pieces_is_the_same_as_all_at_once(config, exact_mod
         assert value is wanted[name] or value == pytest.approx(wanted[name], rel=1e-4, abs=1e-7), name
 
 
+def test_in_bfloat16_passes_are_those_of_autocast_and_gradients_stay_near_the_exact_ones(
+    config, digit_model, exact_model
+):
+    groups = random_groups(exact_model, off=0.2)
+    _, exact = exact_gradient(exact_model, groups, clip=0.2)
+    learner = learner_for(config, learner={"compute_dtype": "bfloat16"})
+    prompt, answer = groups[0].prompt_token_ids, [9, 10, 300, 40, 0]
+    plain = AutoModelForCausalLM.from_pretrained(
+        digit_model, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = naive_logprobs(plain, prompt, answer)
+    found = learner.logprobs(prompt, answer)
+    assert found == pytest.approx(rounded, abs=1e-4)
+    assert found != pytest.approx(naive_logprobs(plain, prompt, answer), abs=1e-3)
+    learner.forward_backward(groups)
+    completions = sum(len(item.completions) for item in groups)
+    off = [g.double() / completions - exact[name] for name, g in gradients(learner).items()]
+    norm = sum(gradient.square().sum() for gradient in exact.values()).sqrt()
+    assert 1e-3 * norm < sum(o.square().sum() for o in off).sqrt() < 0.1 * norm  # 2^-9 is 0.002
+    assert {gradient.dtype for gradient in gradients(learner).values()} == {torch.float32}
+
+
 def plain_update(model, optimizer, groups, proximal, *, clip, max_norm):
     """One clipped update of GRPO with decoupled weights on a float32 model, one completion at a time."""
     optimizer.zero_grad()

@@ -73,12 +73,59 @@ def test_an_optimizer_state_that_does_not_fit_is_explained(config):
         hook.remove()
 
 
+def too_much(*_args, **_options):
+    return torch.empty(2**50)
+
+
+@pytest.mark.parametrize(
+    "where", ["trainer.policy.AutoModelForCausalLM.from_pretrained", "trainer.learner.TokenLogprobs"]
+)
+def test_a_model_that_does_not_fit_is_explained(config, monkeypatch, where):
+    monkeypatch.setattr(where, too_much)
+    with pytest.raises(TrainingError, match=r"out of memory while loading model '.*'; train adapters only"):
+        learner_for(config)
+
+
+@pytest.mark.parametrize(
+    ("where", "use", "message"),
+    [
+        (
+            "trainer.learner.micro_batch",
+            lambda it: it.logprobs([5, 6], [7]),
+            "the logprobs of 3 tokens; lower",
+        ),
+        ("trainer.policy.merged", lambda it: it.weights(torch.float32), "copying the weights"),
+        (
+            "torch.optim.AdamW.load_state_dict",
+            lambda it: it.load_state_dict(it.state_dict()),
+            "loading the state to resume from",
+        ),
+        ("torch.randn", lambda it: it.perturbed().__enter__(), "perturbing the weights"),
+    ],
+    ids=["logprobs", "weights", "resume", "perturbed"],
+)
+def test_other_work_that_does_not_fit_is_explained(config, monkeypatch, where, use, message):
+    learner = learner_for(config)
+    monkeypatch.setattr(where, too_much)
+    with pytest.raises(TrainingError, match=f"out of memory while .*{message}"):
+        use(learner)
+
+
+def test_what_runs_out_of_memory_beside_perturbed_weights_is_not_blamed_on_them(config):
+    learner = learner_for(config)
+    with pytest.raises(RuntimeError, match="can't allocate memory"), learner.perturbed():
+        too_much()
+
+
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
         (MemoryError(), r"lower this\n\(MemoryError\)"),
         (torch.OutOfMemoryError("CUDA out of memory."), r"lower this, or lower engine\.memory_utilization"),
         (RuntimeError("std::bad_alloc"), r"lower this\n\(std::bad_alloc\)"),
+        (torch.AcceleratorError("CUDA error: out of memory\nsee"), r"lower this, or lower engine\.memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), "lower this, or lower engine"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "lower this, or lower engine"),
     ],
 )
 def test_other_ways_to_say_it_are_understood(error, advice):

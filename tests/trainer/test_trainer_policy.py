@@ -1,5 +1,8 @@
 """The policy's weights as others see them: names, adapters, checkpoints that load elsewhere."""
 
+import json
+import re
+
 import pytest
 import torch
 from learner_factory import (
@@ -12,10 +15,12 @@ from learner_factory import (
     write_model,
 )
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from trainer.checkpoint import export_policy
 from trainer.errors import ConfigError
+from trainer.learner import Learner
+from trainer.models import attention
 
 # The fused kernel leaves out what Gemma 2 does to its attention.
 FLOAT32 = {"dtype": torch.float32, "attn_implementation": "eager"}
@@ -146,6 +151,53 @@ def test_a_checkpoint_cut_short_is_a_configuration_error(config, tiny_model, tmp
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(ConfigError, match="could not be loaded"):
         learner_for(config, model=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"intermediate_size": 96},
+            r"of other shapes than its config.json says: "
+            r"model\.layers\.0\.mlp\.down_proj\.weight \[32, 64\] where config.json means \[32, 96\].*"
+            r" and 1 more",
+        ),
+        ({"hidden_size": "many"}, "could not be loaded: .*'hidden_size' expected int, got str"),
+        ({"hidden_size": -64}, "could not be loaded: .*-64"),
+        ({"num_attention_heads": 0}, "could not be loaded: ZeroDivisionError"),
+        ({"model_type": "nonesuch"}, "could not be loaded: .*nonesuch"),
+    ],
+)
+def test_a_config_json_that_does_not_fit_is_a_configuration_error(
+    config, tiny_model, tmp_path, change, message
+):
+    folder = write_model("llama", tmp_path / "llama", tiny_model)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ConfigError) as caught:
+        learner_for(config, model=str(folder))
+    assert re.search(message, " ".join(str(caught.value).split()))
+
+
+def test_a_device_that_is_not_there_is_a_configuration_error(config):
+    with pytest.raises(
+        ConfigError, match=r"resources\.device is cuda:99, but torch finds (no|\d+) CUDA device"
+    ):
+        Learner(config(), torch.device("cuda:99"))
+
+
+@pytest.mark.parametrize(
+    ("name", "device_type", "expected"),
+    [
+        ("llama", "cpu", "eager"),
+        ("llama", "cuda", None),
+        ("gemma2", "cuda", "eager"),
+        ("gemma2", "cpu", "eager"),
+    ],
+)
+def test_a_soft_cap_gets_explicit_attention_on_every_device(name, device_type, expected):
+    settings = AutoConfig.for_model(name, **ARCHITECTURES[name])
+    assert attention(settings, device_type) == expected
 
 
 def test_gradient_checkpointing_that_a_model_cannot_do_is_a_configuration_error(config, monkeypatch):

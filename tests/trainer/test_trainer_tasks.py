@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from trainer.builtin.problems import generate, split_of
@@ -302,3 +303,16 @@ def test_prompts_that_are_too_long_are_refused_together(tokenizer):
         f"sampling.max_completion_tokens leaves room for {lengths[3]}. Raise engine.max_model_len by "
         f"{lengths[2] - lengths[3]}, or lower sampling.max_completion_tokens"
     )
+
+
+def test_a_prompt_without_a_token_is_refused_unless_the_tokenizer_begins_it(tokenizer):
+    problems = [Problem("p-0", "7", "#### 7"), Problem("p-1", "", "#### 7"), Problem("p-2", "", "#### 7")]
+    with pytest.raises(
+        ConfigError, match=r"2 of 3 prompts are empty, the first of them p-1, .*task\.template"
+    ):
+        token_ids(problems, tokenizer, room=1000)
+    begins = AutoTokenizer.from_pretrained(model_path(BUILTIN))
+    begins.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", begins.eos_token_id)]
+    )
+    assert token_ids(problems, begins, room=1000)[1:] == [[begins.eos_token_id]] * 2

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import psutil
 import pytest
@@ -70,9 +71,11 @@ async def gone(pid):
 
 
 def test_exact_match_needs_no_process():
+    before = set(multiprocessing.active_children())
+
     async def scenario(verifier):
         rewards = await verifier.rewards(PROBLEM, ["#### 5", "#### 6"])
-        assert multiprocessing.active_children() == []
+        assert set(multiprocessing.active_children()) == before
         return rewards
 
     assert verify("exact_match", scenario) == [1.0, 0.0]
@@ -185,6 +188,19 @@ def test_a_worker_that_died_while_it_waited_fails_one_group_and_is_replaced(user
     verify(reward, scenario)
 
 
+def test_a_row_that_cannot_be_sent_fails_its_group_and_the_worker_stays(user_reward):
+    reward = user_reward("return os.getpid()")
+    strange = Problem("p-2", "Who?", "#### 5", {"column": threading.Lock()})
+
+    async def scenario(verifier):
+        (worker,) = await verifier.rewards(PROBLEM, ["a"])
+        with pytest.raises(VerificationError, match=r"p-2: .* cannot be sent the row: TypeError: .*lock"):
+            await verifier.rewards(strange, ["a"])
+        assert await verifier.rewards(PROBLEM, ["a"]) == [worker]
+
+    verify(reward, scenario)
+
+
 HANG = """
     if completion == "hang":
         with open("pids", "w") as file:
@@ -225,6 +241,8 @@ def test_a_cancelled_group_leaves_no_process_and_the_verifier_usable(user_reward
 
 
 def test_closing_ends_busy_and_waiting_workers_and_fails_what_is_left(user_reward, tmp_path):
+    before = set(multiprocessing.active_children())
+
     async def scenario(verifier):
         assert await verifier.rewards(WORD, ["a"]) == [1.0]
         groups = [asyncio.create_task(verifier.rewards(PROBLEM, ["hang"])) for _ in range(20)]
@@ -232,7 +250,7 @@ def test_closing_ends_busy_and_waiting_workers_and_fails_what_is_left(user_rewar
         await verifier.close()
         outcomes = await asyncio.gather(*groups, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [VerificationError] * 20
-        assert multiprocessing.active_children() == []
+        assert set(multiprocessing.active_children()) == before
 
     verify(user_reward(HANG), scenario)
 

@@ -1,9 +1,13 @@
 """Weights as files, and their checksums: the same on both sides of a sync."""
 
+import json
 from pathlib import Path
 
 import torch
 import xxhash
+
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
 
 
 def tensor_checksum(tensor: torch.Tensor) -> str:
@@ -15,12 +19,28 @@ def tensor_checksum(tensor: torch.Tensor) -> str:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The safetensors files behind a path: itself, or those of a folder.
+    """The safetensors files behind a path: itself, or those that transformers takes from a folder.
+
+    A folder may hold other forms of the same weights beside them, such as `consolidated.safetensors`.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: there are none, or one that the folder's index names is not there.
+        ValueError: the index is no JSON, or lists no files.
     """
-    found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if not found:
-        raise FileNotFoundError(f"no *.safetensors in {path}")
+    if not path.is_dir():
+        return [path]
+    if (path / _WEIGHTS).is_file():
+        return [path / _WEIGHTS]
+    if not (path / _INDEX).is_file():
+        raise FileNotFoundError(f"no {_WEIGHTS} and no {_INDEX} in {path}")
+    found = [path / name for name in _indexed(path / _INDEX)]
+    if lacking := [file.name for file in found if not file.is_file()]:
+        raise FileNotFoundError(f"{path / _INDEX} names files that are not there: {', '.join(lacking)}")
     return found
+
+
+def _indexed(index: Path) -> list[str]:
+    try:
+        return sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{index} is no index of weights: {type(error).__name__}: {error}") from error

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+UNKNOWN_VERSION = -1
+"""Of an engine before anybody has loaded weights into it under a name."""
+
 
 @dataclass(frozen=True)
 class GenerationRequest:

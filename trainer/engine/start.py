@@ -1,12 +1,14 @@
 """Which engine a run gets."""
 
 import importlib.metadata
+import shutil
 import tempfile
 from pathlib import Path
 
 from trainer import server
 from trainer.engine.protocol import Engine
 from trainer.errors import ConfigError
+from trainer.scratch import scratch_folder
 from trainer.settings import EngineSettings
 
 
@@ -38,9 +40,15 @@ def start_engine(
 
     if socket is not None:
         return VllmEngine(socket, settings)
-    started = server.VllmServer.start(
-        model, settings=settings, socket=_own_socket(), log=directory / "engine.log", cores=cores
-    )
+    # A unix socket's path must be short.
+    folder = scratch_folder("sweepctl-engine-", Path(tempfile.gettempdir()))
+    try:
+        started = server.VllmServer.start(
+            model, settings=settings, socket=folder / "engine.sock", log=directory / "engine.log", cores=cores
+        )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return VllmEngine(started.socket, settings, owned=started)
 
 
@@ -53,7 +61,3 @@ def engine_description(settings: EngineSettings) -> str:
 
 def _uses_vllm(settings: EngineSettings) -> bool:
     return settings.name == "vllm" or (settings.name == "auto" and server.available())
-
-
-def _own_socket() -> Path:
-    return Path(tempfile.mkdtemp(prefix="sweepctl-")) / "engine.sock"

@@ -6,6 +6,7 @@ requests over a pipe and resolves a future for each answer.
 
 import asyncio
 import importlib.metadata
+import inspect
 import itertools
 import multiprocessing
 import os
@@ -14,10 +15,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
 from trainer.engine.limits import hangs, wait_while_sampling
 from trainer.engine.protocol import Completion, EngineCounters, GenerationRequest
 from trainer.engine.transformers_worker import serve
-from trainer.errors import EngineError
+from trainer.errors import ConfigError, EngineError
 from trainer.models import model_path
 from trainer.server import START_TIMEOUT_S
 from trainer.settings import EngineSettings
@@ -27,15 +30,21 @@ _Call = tuple[int, str, tuple[Any, ...]]
 
 
 class TransformersEngine:
-    """Starts the child and speaks to it; the child ends with this process."""
+    """Starts the child and speaks to it; the child ends with this process.
+
+    Raises:
+        ConfigError: the model's configuration cannot be read, or this engine cannot sample from such a model.
+    """
 
     def __init__(self, model: str, settings: EngineSettings, cores: tuple[int, ...]) -> None:
         self.description = f"transformers {importlib.metadata.version('transformers')}"
         self._timeout_s = settings.timeout_s
+        path = model_path(model)
+        _require_cache(path)
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=serve, args=(theirs, model_path(model), settings, cores, os.getpid()), daemon=True
+            target=serve, args=(theirs, path, settings, cores, os.getpid()), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -139,4 +148,21 @@ class TransformersEngine:
     def _gone(self) -> EngineError:
         return EngineError(
             f"the transformers engine (process {self._process.pid}) has ended; {_LOG} says why"
+        )
+
+
+def _require_cache(model: str) -> None:
+    """Refuse a model that takes no keys and values, such as a state-space one: `Batch` samples with them."""
+    try:
+        config = AutoConfig.from_pretrained(model)
+        kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the configuration of model {model!r} could not be read: {error}") from error
+    except KeyError as error:
+        raise ConfigError(f"model {model!r} is no causal language model: {type(config).__name__}") from error
+    if "past_key_values" not in inspect.signature(kind.forward).parameters:
+        raise ConfigError(
+            f"model {model!r}: the transformers engine cannot sample from {kind.__name__}, which takes no "
+            "cache of keys and values (state-space models keep a state instead); use engine.name: vllm, or "
+            "another model"
         )

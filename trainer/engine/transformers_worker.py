@@ -11,12 +11,19 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.core_model_loading import revert_weight_conversion
 
 from trainer.engine.checksum import tensor_checksum, weight_files
 from trainer.engine.limits import require_room
 from trainer.engine.protocol import (
+    UNKNOWN_VERSION,
     Completion,
     EngineCounters,
     GenerationAborted,
@@ -30,7 +37,6 @@ from trainer.orphans import end_with_parent
 from trainer.settings import EngineSettings
 
 _MAX_ROWS = 256  # completions in one batch
-_UNKNOWN_VERSION = -1
 
 
 def serve(
@@ -73,11 +79,11 @@ class _Worker:
         loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             model,
             dtype=getattr(torch, settings.dtype),
-            attn_implementation=attention(self._device.type),
+            attn_implementation=attention(AutoConfig.from_pretrained(model), self._device.type),
         )
         loaded.eval()
         self._model = loaded.to(self._device)  # type: ignore[arg-type] # transformers annotates a decorator
-        self._version = _UNKNOWN_VERSION
+        self._version = UNKNOWN_VERSION
         self._answered = EngineCounters()
         self._queue: list[tuple[int, GenerationRequest]] = []
         self._groups: list[_Group] = []
@@ -160,8 +166,9 @@ class _Worker:
             config=self._model.config,
             state_dict=tensors,
             dtype=self._model.dtype,
-            attn_implementation=attention(self._device.type),
+            attn_implementation=attention(self._model.config, self._device.type),
         )
+        loaded.generation_config = self._model.generation_config  # some end tokens are named only there
         self._model = loaded.to(self._device)  # type: ignore[arg-type] # as above
 
     def _require_fit(self, path: str, tensors: dict[str, torch.Tensor]) -> None:

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import secrets
+import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import aiohttp
 
 from trainer.engine.limits import hangs, require_room, wait_while_sampling
 from trainer.engine.protocol import (
+    UNKNOWN_VERSION,
     Completion,
     EngineCounters,
     GenerationAborted,
@@ -24,11 +26,9 @@ from trainer.server import SERVED_NAME, VllmServer, version
 from trainer.settings import EngineSettings
 
 _CONNECT_TIMEOUT_S = 10
-# The server keeps idle connections far longer than this (server.py), so that none is ever reused in
-# the moment in which the server closes it.
-_KEEP_ALIVE_S = 5
 _ABORT_AGAIN_S = 0.1
-_UNKNOWN_VERSION = -1
+# vLLM refuses more completions in one request than it runs at once, at least so many by default.
+_MOST_COMPLETIONS = 128
 _GENERATE = "/inference/v1/generate"
 _COUNTERS = {
     # The only one that counts a completion at its first token, and so also one that is aborted later.
@@ -64,48 +64,32 @@ class VllmEngine:
         self._settings = settings
         self._log = str(owned.log) if owned else "engine.log in the sweep's folder"
         self._cache_salt = "before any load"
-        self._version = _UNKNOWN_VERSION
+        self._version = UNKNOWN_VERSION
         self._session: aiohttp.ClientSession | None = None
         self._running: set[asyncio.Task[_Answer]] = set()
 
     async def attach(self) -> None:
         """Connect, in the event loop that will make all calls, and end what an earlier owner left."""
-        # httpx looks through all connections at every request: with 256 of them that took most of
-        # the client's time.
-        connector = aiohttp.UnixConnector(str(self._socket), limit=0, keepalive_timeout=_KEEP_ALIVE_S)
+        # aiohttp, because httpx looks through all connections at every request: with 256 of them that took
+        # most of the client's time. A connection for each request, because one that is used again may be
+        # closed by the server at that moment: whether `generate` had begun, and counts, would be unknown.
+        connector = aiohttp.UnixConnector(str(self._socket), limit=0, force_close=True)
         self._session = aiohttp.ClientSession("http://engine", connector=connector)
         await self.abort_all()
         await self._post("/resume")  # an owner that was killed during a load leaves the engine paused
-        await self._name_version(_UNKNOWN_VERSION)
+        await self._name_version(UNKNOWN_VERSION)
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
-        """Sample a group in one request: vLLM gives completion i the seed `seed + i`."""
+        """Sample a group, in as few requests as vLLM takes it."""
         require_room(request, self._settings.max_model_len)  # vLLM would cut the completions short
-        sampling: dict[str, Any] = {
-            "n": request.n,
-            "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
-            "seed": request.seed,
-            "logprobs": 0,
-            "include_stop_str_in_output": True,
-        }
-        if request.stop:
-            sampling["stop"] = list(request.stop)
-        body = {
-            "model": SERVED_NAME,
-            "token_ids": list(request.token_ids),
-            "sampling_params": sampling,
-            "stream": False,
-            "cache_salt": self._cache_salt,
-        }
-        answer = await self._sampled(body)
-        if answer.status != HTTPStatus.OK:
-            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                await self._require_health()
-            raise GenerationError(answer.problem())
-        choices = sorted(answer.json()["choices"], key=lambda choice: int(choice["index"]))
-        if len(choices) != request.n:
-            raise GenerationError(f"asked for {request.n} completions, got {len(choices)}")
+        parts = _parts(request)
+        running = [self._start(self._body(part)) for part in parts]
+        answers = await asyncio.gather(*map(self._answer, running))
+        choices = [
+            choice
+            for part, answer in zip(parts, answers, strict=True)
+            for choice in await self._choices(part, answer)
+        ]
         completions = [self._completion(choice) for choice in choices]
         if any(choice["finish_reason"] == "abort" for choice in choices):
             raise GenerationAborted(completions)
@@ -151,13 +135,45 @@ class VllmEngine:
             await self._session.close()
         if self._owned:
             await asyncio.to_thread(self._owned.stop)
-            self._socket.parent.rmdir()  # made for this socket alone (start.py)
+            shutil.rmtree(self._socket.parent, ignore_errors=True)  # made for this socket alone (start.py)
 
-    async def _sampled(self, body: dict[str, Any]) -> _Answer:
+    def _body(self, request: GenerationRequest) -> dict[str, Any]:
+        sampling: dict[str, Any] = {
+            "n": request.n,
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+            "seed": request.seed,  # vLLM gives completion i the seed `seed + i`
+            "logprobs": 0,
+            "include_stop_str_in_output": True,
+        }
+        if request.stop:
+            sampling["stop"] = list(request.stop)
+        return {
+            "model": SERVED_NAME,
+            "token_ids": list(request.token_ids),
+            "sampling_params": sampling,
+            "stream": False,
+            "cache_salt": self._cache_salt,
+        }
+
+    async def _choices(self, request: GenerationRequest, answer: _Answer) -> list[dict[str, Any]]:
+        if answer.status != HTTPStatus.OK:
+            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                await self._require_health()
+            raise GenerationError(answer.problem())
+        choices = sorted(answer.json()["choices"], key=lambda choice: int(choice["index"]))
+        if len(choices) != request.n:
+            raise GenerationError(f"asked for {request.n} completions, got {len(choices)}")
+        return choices
+
+    def _start(self, body: dict[str, Any]) -> asyncio.Task[_Answer]:
         task = asyncio.create_task(self._request("POST", _GENERATE, body))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await wait_while_sampling(task, self._sampled_tokens, self._settings.timeout_s, self._log)
+        return task
+
+    async def _answer(self, running: asyncio.Task[_Answer]) -> _Answer:
+        return await wait_while_sampling(running, self._sampled_tokens, self._settings.timeout_s, self._log)
 
     async def _load_paused(self, weights: Path, version: int) -> dict[str, str]:
         body = {"method": "load_policy_weights", "kwargs": {"path": str(weights)}}
@@ -196,27 +212,16 @@ class VllmEngine:
     async def _request(self, method: str, route: str, body: dict[str, Any] | None = None) -> _Answer:
         if self._session is None:
             raise EngineError(f"the engine on {self._socket} was used before it was attached")
+        # A group may have to wait for its turn; `generate` sees to it that the engine samples meanwhile.
+        silence_s = None if route == _GENERATE else self._settings.timeout_s
+        timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S, sock_read=silence_s)
         try:
-            try:
-                return await self._once(self._session, method, route, body)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError):
-                # The server closes a connection after an error without saying so, which shows when
-                # the next request is written or its answer read. Every request here may be repeated,
-                # and a server that is gone refuses the next connection.
-                return await self._once(self._session, method, route, body)
+            async with self._session.request(method, route, json=body, timeout=timeout) as response:
+                return _Answer(response.status, await response.read())
         except aiohttp.SocketTimeoutError as error:
             raise hangs(self._settings.timeout_s, self._log) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._gone(f"{type(error).__name__}: {error}") from error
-
-    async def _once(
-        self, session: aiohttp.ClientSession, method: str, route: str, body: dict[str, Any] | None
-    ) -> _Answer:
-        # A group may have to wait for its turn; `generate` sees to it that the engine samples meanwhile.
-        silence_s = None if route == _GENERATE else self._settings.timeout_s
-        timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S, sock_read=silence_s)
-        async with session.request(method, route, json=body, timeout=timeout) as response:
-            return _Answer(response.status, await response.read())
 
     def _gone(self, reason: str) -> EngineError:
         return EngineError(f"the engine on {self._socket} does not answer ({reason}); {self._log} says why")
@@ -231,3 +236,11 @@ class VllmEngine:
             version_min=int(spans[0]["version"]),
             version_max=int(spans[-1]["version"]),
         )
+
+
+def _parts(request: GenerationRequest) -> list[GenerationRequest]:
+    """A group as requests that vLLM takes; completion i keeps the seed `seed + i`."""
+    return [
+        replace(request, n=min(_MOST_COMPLETIONS, request.n - first), seed=request.seed + first)
+        for first in range(0, request.n, _MOST_COMPLETIONS)
+    ]

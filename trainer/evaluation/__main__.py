@@ -48,9 +48,15 @@ def _run(file: EvaluationFile, socket: Path | None, directory: Path) -> int:
     from trainer.models import model_directory  # noqa: PLC0415
 
     folders = {model: model_directory(model) for model in {e.model for e in file.evaluations}}
-    identities = {model: checkpoint_id(folder) for model, folder in folders.items()}
     engine = engine_description(file.engine)
-    ids = [e.evaluation_id(identities[e.model], engine, file.engine) for e in file.evaluations]
+    try:
+        identities = {model: checkpoint_id(folder) for model, folder in folders.items()}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"a model's weights cannot be read: {error}; save it as safetensors") from error
+    try:
+        ids = [e.evaluation_id(identities[e.model], engine, file.engine) for e in file.evaluations]
+    except OSError as error:
+        raise ConfigError(f"data: {error.filename} cannot be read: {error.strerror}") from error
     todo = [(e, i) for e, i in zip(file.evaluations, ids, strict=True) if not _complete(e, i)]
     print(f"{len(file.evaluations) - len(todo)} evaluations are there, {len(todo)} to do", flush=True)
     if todo:
@@ -67,13 +73,15 @@ def _evaluate_all(
 ) -> None:
     from trainer.engine.start import start_engine  # noqa: PLC0415 - slow to import
     from trainer.evaluation.engine_model import EngineModel  # noqa: PLC0415
-    from trainer.evaluation.harness import evaluate, task_manager  # noqa: PLC0415
+    from trainer.evaluation.harness import evaluate, require_data, task_manager  # noqa: PLC0415
 
     tasks = task_manager()
+    require_data([evaluation for evaluation, _ in todo], tasks)
     engine = start_engine(str(folders[todo[0][0].model]), file.engine, socket, directory, ())
-    model = EngineModel(engine, file.engine.max_model_len)
+    model = EngineModel(engine)
     loaded: str | None = None
     try:
+        model.attach()
         for number, (evaluation, identity) in enumerate(todo, start=1):
             if evaluation.model != loaded:
                 model.use(folders[evaluation.model])

@@ -15,7 +15,7 @@ from trainer.engine.protocol import (
     GenerationError,
     GenerationRequest,
 )
-from trainer.errors import EngineError
+from trainer.errors import ConfigError, EngineError
 
 _CONCURRENCY = 256
 
@@ -25,20 +25,29 @@ class EngineModel(LM):  # type: ignore[misc] # lm-eval is not typed
 
     Args:
         engine: a rollout engine.
-        max_model_len: its context length in tokens, prompt and completion together.
     """
 
-    def __init__(self, engine: Engine, max_model_len: int) -> None:
+    def __init__(self, engine: Engine) -> None:
         super().__init__()
         self._engine = engine
-        self._max_model_len = max_model_len
         self._runner = asyncio.Runner()
         self._loaded = 0
-        self._runner.run(engine.attach())
+
+    def attach(self) -> None:
+        """Take the engine over."""
+        self._runner.run(self._engine.attach())
 
     def use(self, model: Path) -> None:
-        """Load the weights and the tokenizer of a folder in Hugging Face format."""
-        self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+        """Load the weights and the tokenizer of a folder in Hugging Face format.
+
+        Raises:
+            ConfigError: the folder holds no tokenizer that can be loaded.
+            EngineError: the engine does not take the weights.
+        """
+        try:
+            self._tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+        except (OSError, ValueError, ImportError) as error:
+            raise ConfigError(f"the tokenizer of model {model} could not be loaded: {error}") from error
         self._loaded += 1
         self._runner.run(self._engine.load_weights(model, self._loaded))
 
@@ -83,11 +92,6 @@ class EngineModel(LM):  # type: ignore[misc] # lm-eval is not typed
             seed=0,
             stop=until,
         )
-        if len(request.token_ids) + request.max_tokens > self._max_model_len:
-            raise EngineError(
-                f"a prompt of {len(request.token_ids)} tokens and {request.max_tokens} new ones exceed the "
-                f"engine's context of {self._max_model_len}; raise engine.max_model_len or use fewer shots"
-            )
         try:
             completion: Completion = (await self._engine.generate(request))[0]
         except (GenerationError, GenerationAborted) as error:

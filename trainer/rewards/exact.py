@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-_NUMBER = r"-?[\d,]*\.?\d+"
+# With and without a fraction apart, so that a long number that leads to no match is not tried at every split.
+_NUMBER = r"-?(?:[\d,]*\.\d+|[\d,]*\d)"
 # In order of trust: the format the reference solutions use, LaTeX's, and lm-eval's few-shot answers'.
 _ANSWERS = (
     re.compile(rf"####\s*\$?({_NUMBER})"),

@@ -11,8 +11,6 @@ from trainer.tasks.rows import Row, read_file, read_hub
 
 HUB_NAME = "openai/gsm8k"
 SUBSET = "main"
-# The format of lm-eval's gsm8k_cot, with which the checkpoints are evaluated.
-PROMPT = "Q: {question}\nA:"
 # A base model goes on with a question of its own after its answer; what it would say there is not wanted.
 STOP = ("Q:", "\n\n\n")
 

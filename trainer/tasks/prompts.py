@@ -21,11 +21,18 @@ def token_ids(
         room: most tokens a prompt may have: `engine.max_model_len - sampling.max_completion_tokens`.
 
     Raises:
-        ConfigError: some prompt is longer.
+        ConfigError: some prompt is longer, or has no token at all.
     """
     if not problems:
         return []
     encoded: list[list[int]] = tokenizer([problem.prompt for problem in problems])["input_ids"]
+    empty = [problem for tokens, problem in zip(encoded, problems, strict=True) if not tokens]
+    if empty:
+        raise ConfigError(
+            f"{len(empty)} of {len(problems)} prompts are empty, the first of them {empty[0].prompt_id}, and "
+            "this tokenizer puts no token before a text: nothing would predict a completion's first token. "
+            "Mend the question, or give task.template some text of its own"
+        )
     if too_long := sum(len(tokens) > room for tokens in encoded):
         tokens, problem = max(
             ((len(tokens), problem) for tokens, problem in zip(encoded, problems, strict=True)),

@@ -235,3 +235,21 @@ def test_a_server_of_a_run_ends_when_the_run_is_killed(tiny_model, tmp_path):
         owner.wait()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [1.0, 6.0, 15.0])
+def test_a_server_ends_when_the_run_is_killed_before_it_is_ready(tiny_model, tmp_path, seconds):
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tiny_model), str(tmp_path)])
+    try:
+        deadline = time.monotonic() + 60
+        while not (children := psutil.Process(owner.pid).children()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(seconds)
+        assert not (tmp_path / "server").exists()
+        family = [*children, *children[0].children(recursive=True)]
+    finally:
+        owner.kill()
+        owner.wait()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive

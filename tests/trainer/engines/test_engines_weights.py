@@ -1,5 +1,7 @@
 """Which weights engines compute with, and what they refuse to load."""
 
+import json
+
 import pytest
 import torch
 from engine_subject import PROMPT, mean_gap
@@ -55,6 +57,49 @@ def test_a_file_without_a_parameter_is_refused_by_the_parameters_name(subject, t
     assert subject.generate([5, 6, 7], temperature=0)
 
 
+def test_a_file_without_a_part_of_what_vllm_joins_is_refused(
+    vllm_subject, tiny_model, weights, file, assert_computes_with
+):
+    subject = vllm_subject
+    subject.load(tiny_model, 1)  # with names that are all known to be good
+    del weights["model.layers.0.self_attn.k_proj.weight"]
+    save_file(weights, file)
+    subject.refuses(file, r"a part of model\.layers\.0\.self_attn\.qkv_proj\.weight")
+    subject.refuses(file, r"qkv_proj")  # the second time as well
+    subject.load(tiny_model, 2)
+    assert_computes_with(subject, tiny_model)
+
+
+def test_a_head_that_is_the_embedding_may_be_in_the_file(
+    subject, tiny_model, other_model, file, assert_computes_with
+):
+    subject.load(tiny_model, 1)
+    weights = load_file(other_model / "model.safetensors")
+    assert "lm_head.weight" not in weights
+    save_file({**weights, "lm_head.weight": weights["model.embed_tokens.weight"].clone()}, file)
+    subject.load(file, 2)
+    assert_computes_with(subject, other_model)
+
+
+def test_of_a_folder_the_files_are_loaded_that_transformers_would_take(
+    subject, tiny_model, other_model, tmp_path, assert_computes_with
+):
+    weights = load_file(other_model / "model.safetensors")
+    names = sorted(weights)
+    parts = {"a.safetensors": names[:3], "b.safetensors": names[3:]}
+    for part, held in parts.items():
+        save_file({name: weights[name] for name in held}, tmp_path / part)
+    save_file({"tok_embeddings.weight": torch.zeros(2)}, tmp_path / "consolidated.safetensors")
+    index = {"weight_map": {name: part for part, held in parts.items() for name in held}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    subject.load(tiny_model, 1)
+    assert subject.load(tmp_path, 2).keys() == weights.keys()
+    assert_computes_with(subject, other_model)
+    (tmp_path / "b.safetensors").unlink()
+    subject.refuses(tmp_path, r"names files that are not there: b\.safetensors")
+    subject.load(tiny_model, 3)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -101,5 +146,21 @@ def test_a_file_that_is_refused_changes_nothing(
 
 
 def test_a_folder_without_weights_is_refused(subject, tmp_path):
-    subject.refuses(tmp_path, r"no \*\.safetensors")
+    subject.refuses(tmp_path, r"no model\.safetensors")
     assert subject.generate([5, 6, 7])
+
+
+def test_a_prefix_cache_is_emptied_by_a_load_also_where_the_salt_stays(
+    vllm_subject, tiny_model, other_model, exact, tokenizer, monkeypatch
+):
+    subject = vllm_subject
+    monkeypatch.setattr("trainer.engine.vllm_client.secrets.token_hex", lambda _: "the same")
+    prompt = tokenizer.encode(PROMPT * 15)
+    subject.load(tiny_model, 1)
+    subject.generate(prompt, max_tokens=8, temperature=0)
+    subject.load(other_model, 2)
+    after = subject.generate(prompt, max_tokens=8, temperature=0)[0]
+    expected = exact(other_model, prompt, after.token_ids)
+    assert mean_gap(after.logprobs, expected) < subject.tolerance
+    stale = exact.with_stale_cache(tiny_model, other_model, prompt, after.token_ids)
+    assert mean_gap(stale, expected) > 2 * subject.tolerance

@@ -21,7 +21,7 @@ CORRECTIONS = ["token_tis", "sequence_tis", "icepop", "decoupled"]
 PAIRS = [
     *[(loss, correction) for loss in ("grpo", "dr_grpo", "dapo") for correction in CORRECTIONS],
     ("gspo", "sequence_tis"),
-    ("cispo", "icepop"),
+    *[("cispo", correction) for correction in CORRECTIONS],
 ]
 
 # For either sign of the advantage: tokens on both sides of the clip and inside it, completions whose mean
