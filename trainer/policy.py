@@ -16,10 +16,11 @@ from transformers import (
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from trainer.attention import attention
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.lora import add_adapters, merged
-from trainer.models import attention, model_path
+from trainer.models import model_path
 from trainer.out_of_memory import is_out_of_memory
 
 _LEAST_PERTURBATION = 1e-3

@@ -17,10 +17,10 @@ from learner_factory import (
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from trainer.attention import attention
 from trainer.checkpoint import export_policy
 from trainer.errors import ConfigError
 from trainer.learner import Learner
-from trainer.models import attention
 
 # The fused kernel leaves out what Gemma 2 does to its attention.
 FLOAT32 = {"dtype": torch.float32, "attn_implementation": "eager"}

@@ -85,8 +85,9 @@ def end(process):
 
 @pytest.fixture
 def make_run(tmp_path, config):
-    def make(engine=None, **fields):
-        settings = config(engine={"name": "vllm" if engine else "transformers"}, **fields)
+    def make(engine=None, *, engine_settings=None, root=tmp_path, **fields):
+        engine_settings = engine_settings or {"name": "vllm" if engine else "transformers"}
+        settings = config(engine=engine_settings, **fields)
         file = RunFile.model_validate(
             {
                 "sweep": "tests",
@@ -96,7 +97,7 @@ def make_run(tmp_path, config):
                 "resources": {"cores": [1]},
             }
         )
-        run = Run(tmp_path, settings, engine)
+        run = Run(root, settings, engine)
         run.paths.config.write_text(file.model_dump_json())
         return run
 
@@ -232,6 +233,29 @@ def test_a_run_that_was_killed_leaves_no_process_behind(make_run):
     finally:
         end(process)
     assert run.status().state == RunState.RUNNING  # nobody was left to say otherwise
+
+
+def test_without_staleness_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    make_run, tmp_path_factory
+):
+    settings = {"max_steps": 8, "checkpoint": {"every_steps": 2}}
+    engine = {"name": "transformers", "dtype": "float32", "deterministic": True}
+    run = make_run(engine_settings=engine, **settings)
+    process = run.start()
+    try:
+        wait_for_steps(run, process, 5)
+        process.kill()
+        process.wait()
+    finally:
+        end(process)
+    assert run.train() == 0, run.paths.log.read_text()
+    assert violations(run.paths.trace, run.config) == []
+    assert lines(run.paths.trace, "resumed")[0]["from_step"] in (4, 6)
+    whole = make_run(engine_settings=engine, root=tmp_path_factory.mktemp("whole"), **settings)
+    assert whole.train() == 0, whole.paths.log.read_text()
+    expected = load_file(whole.paths.checkpoint(8) / "model.safetensors")
+    found = load_file(run.paths.checkpoint(8) / "model.safetensors")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_a_step_on_real_gsm8k_questions(vllm_server, make_run, tmp_path):

@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.core_model_loading import revert_weight_conversion
 
+from trainer.attention import attention
 from trainer.engine.checksum import tensor_checksum, weight_files
 from trainer.engine.limits import require_room
 from trainer.engine.protocol import (
@@ -32,7 +33,6 @@ from trainer.engine.protocol import (
 )
 from trainer.engine.transformers_batch import Batch, Row, new_rows
 from trainer.errors import EngineError
-from trainer.models import attention
 from trainer.orphans import end_with_parent
 from trainer.settings import EngineSettings
 
