@@ -93,7 +93,7 @@ def run(
     if dry_run:
         plan(spec, profile, overrides, runs_dir=runs_dir)
         return
-    from sweepctl.commands import run_sweep  # noqa: PLC0415
+    from sweepctl.commands.results import run_sweep  # noqa: PLC0415
 
     resume = ["sweepctl", "run", str(spec), *(["--profile", profile] if profile != "auto" else [])]
     resume += [part for override in overrides or [] for part in ("--set", override)]
@@ -121,13 +121,13 @@ def plan(
     runs_dir: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Show a sweep's runs in order, which are infeasible and why, and what is done already."""
-    from sweepctl.plan import load_plan  # noqa: PLC0415
+    from sweepctl.plan.plan import load_plan  # noqa: PLC0415
 
     planned = load_plan(spec, profile, overrides or [], runs_dir)
     if as_json:
         print(json.dumps(planned.summary(), indent=2))
     else:
-        from sweepctl.display import print_plan  # noqa: PLC0415
+        from sweepctl.watching.display import print_plan  # noqa: PLC0415
 
         print_plan(planned)
 
@@ -142,7 +142,7 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Check a spec without starting anything; every profile, unless one is named."""
-    from sweepctl.validate import validate_spec  # noqa: PLC0415
+    from sweepctl.plan.validate import validate_spec  # noqa: PLC0415
 
     result = validate_spec(spec, profile, overrides or [])
     if as_json:
@@ -158,13 +158,13 @@ def validate(
 @app.command()
 def status(sweep: SweepArgument = None, as_json: AsJson = False, runs_dir: RunsDir = DEFAULT_RUNS) -> None:
     """Show the state of every run of a sweep."""
-    from sweepctl.status import sweep_status  # noqa: PLC0415
+    from sweepctl.watching.status import sweep_status  # noqa: PLC0415
 
     found = sweep_status(runs_dir, sweep)
     if as_json:
         print(json.dumps(found.summary(), indent=2))
     else:
-        from sweepctl.display import print_status  # noqa: PLC0415
+        from sweepctl.watching.display import print_status  # noqa: PLC0415
 
         print_status(found)
 
@@ -176,7 +176,7 @@ def logs(
     runs_dir: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Print what a run printed."""
-    from sweepctl.status import find_run, print_log  # noqa: PLC0415
+    from sweepctl.watching.status import find_run, print_log  # noqa: PLC0415
 
     print_log(find_run(runs_dir, run), follow=follow)
 
@@ -189,7 +189,7 @@ def report(
     runs_dir: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Report speed, its causes and accuracy of a sweep."""
-    from sweepctl.commands import print_report  # noqa: PLC0415
+    from sweepctl.commands.results import print_report  # noqa: PLC0415
 
     print_report(runs_dir, sweep, output_format, out)
 
@@ -200,7 +200,7 @@ def ingest(
     runs_dir: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Bring the results store up to date with the runs' files."""
-    from sweepctl.commands import ingest_runs  # noqa: PLC0415
+    from sweepctl.commands.results import ingest_runs  # noqa: PLC0415
 
     print(ingest_runs(runs_dir, rebuild=rebuild))
 
@@ -208,6 +208,6 @@ def ingest(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a spec, for editors."""
-    from sweepctl.spec import schema_text  # noqa: PLC0415
+    from sweepctl.spec.model import schema_text  # noqa: PLC0415
 
     print(schema_text())

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.display import PlainDisplay
-from sweepctl.engine import SharedEngine
 from sweepctl.machine import Placement
-from sweepctl.plan import load_plan
-from sweepctl.runner import Commands, Options, SweepRunner
+from sweepctl.plan.plan import load_plan
+from sweepctl.running.engine import SharedEngine
+from sweepctl.running.runner import Commands, Options, SweepRunner
+from sweepctl.watching.display import PlainDisplay
 
 HERE = Path(__file__).parent
 FAKE = (sys.executable, "-S", str(HERE / "fake_trainer.py"))

@@ -67,7 +67,7 @@ def test_what_the_system_refuses_is_one_message(cli, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "runs/fake/sweep.json")
 
-    monkeypatch.setattr("sweepctl.status.find_sweep", full)
+    monkeypatch.setattr("sweepctl.watching.status.find_sweep", full)
     code, out, err = cli("status")
     assert (code, out) == (1, "")
     assert err == (

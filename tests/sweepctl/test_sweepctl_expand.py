@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepctl.errors import SpecError
-from sweepctl.expand import expand
-from sweepctl.resolve import choose_profile, resolve
-from sweepctl.spec import Spec
-from sweepctl.spec_file import SpecFile, load_spec, parse
+from sweepctl.expansion.expand import expand
+from sweepctl.spec.file import SpecFile, load_spec, parse
+from sweepctl.spec.model import Spec
+from sweepctl.spec.resolve import choose_profile, resolve
 from trainer.errors import ConfigError
 
 AXES = {
@@ -156,13 +156,13 @@ class TestProfiles:
 
     def test_auto_takes_the_first_that_holds(self, monkeypatch):
         spec = loaded(self.SPEC).spec
-        monkeypatch.setattr("sweepctl.resolve.visible_gpus", lambda: 0)
+        monkeypatch.setattr("sweepctl.spec.resolve.visible_gpus", lambda: 0)
         assert choose_profile(spec, "auto") == "cpu"
-        monkeypatch.setattr("sweepctl.resolve.visible_gpus", lambda: 1)
+        monkeypatch.setattr("sweepctl.spec.resolve.visible_gpus", lambda: 1)
         assert choose_profile(spec, "auto") == "gpu"
 
     def test_a_named_one_is_taken_whatever_holds(self, monkeypatch):
-        monkeypatch.setattr("sweepctl.resolve.visible_gpus", lambda: 0)
+        monkeypatch.setattr("sweepctl.spec.resolve.visible_gpus", lambda: 0)
         assert choose_profile(loaded(self.SPEC).spec, "gpu") == "gpu"
 
     def test_an_unknown_one_is_an_error(self):
@@ -170,7 +170,7 @@ class TestProfiles:
             choose_profile(loaded(self.SPEC).spec, "gpus")
 
     def test_none_that_holds_is_an_error(self, monkeypatch):
-        monkeypatch.setattr("sweepctl.resolve.visible_gpus", lambda: 0)
+        monkeypatch.setattr("sweepctl.spec.resolve.visible_gpus", lambda: 0)
         spec = loaded("{version: 1, name: n, profiles: {gpu: {when: cuda}}}").spec
         with pytest.raises(ConfigError, match="no profile fits this machine"):
             choose_profile(spec, "auto")

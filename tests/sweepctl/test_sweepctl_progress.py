@@ -10,11 +10,11 @@ import psutil
 import pytest
 from rich.console import Console
 
-from sweepctl.display import LiveDisplay, PlainDisplay
 from sweepctl.files import last_lines, write_atomically
 from sweepctl.machine import placement, visible_gpus
-from sweepctl.progress import RunProgress, SweepProgress, TraceTail, duration
 from sweepctl.states import change_state, read_status, write_status
+from sweepctl.watching.display import LiveDisplay, PlainDisplay
+from sweepctl.watching.progress import RunProgress, SweepProgress, TraceTail, duration
 from trainer.paths import RunPaths
 from trainer.records import RunState, RunStatus
 

@@ -8,9 +8,9 @@ import time
 import psutil
 import pytest
 
-from sweepctl import runner
 from sweepctl.errors import SweepLockedError
-from sweepctl.prepare import sweep_lock
+from sweepctl.running import runner
+from sweepctl.running.prepare import sweep_lock
 from trainer.config import RunFile
 from trainer.errors import ConfigError, EngineError, SweepctlError
 from trainer.evaluation_config import EvaluationFile
@@ -321,7 +321,7 @@ def test_a_trainer_that_still_lives_is_left_alone(fake_sweep):
 
 
 def test_a_failing_ingest_is_said_once_and_stops_nothing(fake_sweep, monkeypatch):
-    from sweepctl.ingesting import BackgroundIngest
+    from sweepctl.running.ingesting import BackgroundIngest
 
     said = []
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sweepctl.spec import schema_text
-from sweepctl.spec_file import load_spec
-from sweepctl.validate import validate_spec
+from sweepctl.plan.validate import validate_spec
+from sweepctl.spec.file import load_spec
+from sweepctl.spec.model import schema_text
 
 HERE = Path(__file__).parent
 SPECS = HERE / "specs"

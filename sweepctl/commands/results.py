@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sweepctl.files import write_atomically
-from sweepctl.status import find_sweep
+from sweepctl.watching.status import find_sweep
 from trainer.errors import ConfigError
 
 FORMATS = ("terminal", "md", "json")
@@ -29,12 +29,12 @@ def run_sweep(
     Raises:
         SweepctlError: a bad spec, or a sweep that is being run already.
     """
-    from sweepctl.display import make_display  # noqa: PLC0415
-    from sweepctl.engine import SharedEngine  # noqa: PLC0415
-    from sweepctl.ingesting import update_store  # noqa: PLC0415
     from sweepctl.machine import placement  # noqa: PLC0415
-    from sweepctl.plan import load_plan  # noqa: PLC0415
-    from sweepctl.runner import Options, SweepRunner  # noqa: PLC0415
+    from sweepctl.plan.plan import load_plan  # noqa: PLC0415
+    from sweepctl.running.engine import SharedEngine  # noqa: PLC0415
+    from sweepctl.running.ingesting import update_store  # noqa: PLC0415
+    from sweepctl.running.runner import Options, SweepRunner  # noqa: PLC0415
+    from sweepctl.watching.display import make_display  # noqa: PLC0415
 
     plan = load_plan(spec, profile, overrides, runs_dir)
     display = make_display()

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.errors import suggestion
-from sweepctl.progress import RunProgress
 from sweepctl.states import read_status
+from sweepctl.watching.progress import RunProgress
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
 from trainer.records import RunState

@@ -16,8 +16,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sweepctl.errors import Place, Problem, SpecError, nearest, suggestion
-from sweepctl.keys import leaf_keys, section_keys
-from sweepctl.spec import EvalSpec, Profile, Spec, Timeout
+from sweepctl.spec.keys import leaf_keys, section_keys
+from sweepctl.spec.model import EvalSpec, Profile, Spec, Timeout
 from trainer.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sweepctl.expand import Point, expand
-from sweepctl.resolve import Resolved, choose_profile, resolve
-from sweepctl.spec_file import SpecFile, load_spec
+from sweepctl.expansion.expand import Point, expand
+from sweepctl.spec.file import SpecFile, load_spec
+from sweepctl.spec.resolve import Resolved, choose_profile, resolve
 from sweepctl.states import read_status
 from trainer.config import RunConfig
 from trainer.paths import RunPaths, SweepPaths

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweepctl.errors import Place, Problem, SpecError, suggestion
-from sweepctl.keys import leaf_keys, section_keys
-from sweepctl.spec_file import KeyPath, Source, parse, show
+from sweepctl.spec.file import KeyPath, Source, parse, show
+from sweepctl.spec.keys import leaf_keys, section_keys
 
 
 @dataclass(frozen=True)

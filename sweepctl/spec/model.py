@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sweepctl.keys import leaf_keys
+from sweepctl.spec.keys import leaf_keys
 from trainer.config import RunConfig
 from trainer.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import FrameType, TracebackType
 from typing import Self
 
-from sweepctl.process import GuardedProcess
+from sweepctl.running.process import GuardedProcess
 
 DRAIN_S = 600.0
 """How long a process may take to end once asked to stop: a run finishes its step and writes a checkpoint,

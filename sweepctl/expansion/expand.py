@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweepctl.errors import Place, Problem, SpecError, suggestion
-from sweepctl.keys import defaults, leaf_keys, nest
-from sweepctl.resolve import Resolved
-from sweepctl.settings import Flat, Leaf, assign
-from sweepctl.spec_file import explain
+from sweepctl.spec.file import explain
+from sweepctl.spec.keys import defaults, leaf_keys, nest
+from sweepctl.spec.resolve import Resolved
+from sweepctl.spec.settings import Flat, Leaf, assign
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.models import model_path

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweepctl.display import Display
-from sweepctl.engine import EngineKey, SharedEngine
-from sweepctl.evaluate import config_path, evaluations, is_done, mark_done, missing, write_config
 from sweepctl.files import last_lines
-from sweepctl.ingesting import BackgroundIngest
-from sweepctl.manifest import Timings, write_manifest
-from sweepctl.plan import Plan, PlannedRun
-from sweepctl.prepare import prepare, refuse_running, select, sweep_lock
-from sweepctl.process import GuardedProcess
-from sweepctl.progress import RunProgress, SweepProgress, duration
+from sweepctl.plan.plan import Plan, PlannedRun
+from sweepctl.running.engine import EngineKey, SharedEngine
+from sweepctl.running.evaluate import config_path, evaluations, is_done, mark_done, missing, write_config
+from sweepctl.running.ingesting import BackgroundIngest
+from sweepctl.running.manifest import Timings, write_manifest
+from sweepctl.running.prepare import prepare, refuse_running, select, sweep_lock
+from sweepctl.running.process import GuardedProcess
+from sweepctl.running.supervise import Cause, StopRequestedError, StopSignals, supervise
 from sweepctl.states import change_state, read_status, write_pending
-from sweepctl.supervise import Cause, StopRequestedError, StopSignals, supervise
+from sweepctl.watching.display import Display
+from sweepctl.watching.progress import RunProgress, SweepProgress, duration
 from trainer.errors import EngineError
 from trainer.evaluation_config import EvaluationFile
 from trainer.records import RunState

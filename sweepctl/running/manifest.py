@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.files import write_atomically
-from sweepctl.keys import nest
 from sweepctl.machine import environment, git_state
-from sweepctl.plan import Plan, PlannedRun
-from sweepctl.settings import Flat
-from sweepctl.spec import EvalSpec
+from sweepctl.plan.plan import Plan, PlannedRun
+from sweepctl.spec.keys import nest
+from sweepctl.spec.model import EvalSpec
+from sweepctl.spec.settings import Flat
 
 
 def write_manifest(plan: Plan, *, trains: bool) -> None:

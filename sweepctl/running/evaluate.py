@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from sweepctl.engine import EngineKey
 from sweepctl.files import write_atomically
-from sweepctl.plan import Plan, PlannedRun
-from sweepctl.spec import EvalSpec, EvaluationTask
+from sweepctl.plan.plan import Plan, PlannedRun
+from sweepctl.running.engine import EngineKey
+from sweepctl.spec.model import EvalSpec, EvaluationTask
 from trainer.evaluation_config import Evaluation, EvaluationFile
 
 _TASKS: dict[str, EvaluationTask] = {"arithmetic": "arithmetic_cot", "gsm8k": "gsm8k_cot"}

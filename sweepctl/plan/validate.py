@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.errors import Problem, SpecError
-from sweepctl.expand import Expansion, expand
-from sweepctl.resolve import choose_profile, resolve
-from sweepctl.spec_file import SpecFile, load_spec
+from sweepctl.expansion.expand import Expansion, expand
+from sweepctl.spec.file import SpecFile, load_spec
+from sweepctl.spec.resolve import choose_profile, resolve
 from trainer.errors import ConfigError
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.errors import Place, Problem, SpecError, suggestion
-from sweepctl.keys import overlap
 from sweepctl.machine import visible_gpus
-from sweepctl.settings import Flat, SettingsReader, assign, parse_override
-from sweepctl.spec import EvalSpec, Profile, Spec
-from sweepctl.spec_file import KeyPath, SpecFile
+from sweepctl.spec.file import KeyPath, SpecFile
+from sweepctl.spec.keys import overlap
+from sweepctl.spec.model import EvalSpec, Profile, Spec
+from sweepctl.spec.settings import Flat, SettingsReader, assign, parse_override
 from trainer.errors import ConfigError
 
 AUTO = "auto"

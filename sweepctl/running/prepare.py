@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from sweepctl.errors import SweepLockedError
 from sweepctl.files import write_atomically
 from sweepctl.machine import Placement
-from sweepctl.plan import Plan, PlannedRun
+from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.states import write_pending
 from trainer.config import Resources, RunFile
 from trainer.errors import ConfigError, SweepctlError

@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from sweepctl.plan import Plan
-from sweepctl.progress import RunProgress, SweepProgress, duration
-from sweepctl.status import SweepStatus
+from sweepctl.plan.plan import Plan
+from sweepctl.watching.progress import RunProgress, SweepProgress, duration
+from sweepctl.watching.status import SweepStatus
 
 PLAIN_INTERVAL_S = 10.0
 _COLORS = {"running": "cyan", "succeeded": "green", "failed": "red", "interrupted": "yellow"}

@@ -1,0 +1,1 @@
+"""From a resolved spec to its points: ordered, named, validated."""

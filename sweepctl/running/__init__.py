@@ -1,0 +1,1 @@
+"""Running a plan: slots, engines, processes, retries, evaluation."""

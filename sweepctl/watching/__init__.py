@@ -1,0 +1,1 @@
+"""Looking at sweeps, running or ended."""
