@@ -56,9 +56,10 @@ def _read(path: Path) -> RunFile:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         raise ConfigError(f"{path} is no valid run configuration:\n{error}") from error
-    if file.run_id != file.config.run_id():
+    identity = file.config.run_id(file.inputs)
+    if file.run_id != identity:
         raise ConfigError(
-            f"{path}: run_id is {file.run_id}, but this configuration's is {file.config.run_id()}. A changed "
+            f"{path}: run_id is {file.run_id}, but this configuration's is {identity}. A changed "
             "configuration is another run: plan it again, or give it a folder of its own"
         )
     return file

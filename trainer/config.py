@@ -126,8 +126,11 @@ class RunConfig(Settings):
             ),
         )
 
-    def run_id(self) -> str:
+    def run_id(self, inputs: Mapping[str, str] | None = None) -> str:
         """First 12 hex digits of sha256 over the canonical resolved configuration.
+
+        `inputs`: by dotted key, the fingerprint of what a local path of the configuration holds (see
+        `fingerprint.inputs`). It takes the path's place: what is trained on counts, not where it lies.
 
         Same id, same run: it is never trained twice. What only decides how much is kept, watched or
         held in memory is left out, and so is every key that holds its default: a key that a later release
@@ -142,6 +145,9 @@ class RunConfig(Settings):
         for key, default in derived.items():
             if identity.get(key) == default:
                 del identity[key]
+        for key, fingerprint in (inputs or {}).items():
+            section, _, leaf = key.rpartition(".")
+            (identity.setdefault(section, {}) if section else identity)[leaf] = fingerprint
         identity = {key: value for key, value in identity.items() if value != {}}  # nothing of it counts
         identity["identity"] = _IDENTITY
         canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
@@ -224,5 +230,8 @@ class RunFile(Settings):
     run_name: str
     run_id: str
     profile: str | None = None
+    tags: tuple[str, ...] = ()
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Fingerprints of the local files that the configuration names, by dotted key."""
     config: RunConfig
     resources: Resources = Resources()

@@ -33,6 +33,11 @@ class RunPaths:
         return self.root / "rollouts.jsonl"
 
     @property
+    def attempts(self) -> Path:
+        """When each attempt began and how it ended, as sweepctl saw it; append-only."""
+        return self.root / "attempts.jsonl"
+
+    @property
     def log(self) -> Path:
         """What the process printed."""
         return self.root / "train.log"

@@ -1,6 +1,7 @@
-"""What the heavier commands do: wiring the runner and the results together."""
+"""`sweepctl report` and `sweepctl ingest`."""
 
-from collections.abc import Sequence
+import json
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 
@@ -11,42 +12,6 @@ from sweepctl.watching.status import find_sweep
 from trainer.errors import ConfigError
 
 FORMATS = ("terminal", "md", "json")
-
-
-def run_sweep(
-    spec: Path,
-    profile: str,
-    overrides: Sequence[str],
-    runs_dir: Path,
-    *,
-    retry_failed: bool,
-    force: bool,
-    evaluate: bool,
-    resume_command: str,
-) -> int:
-    """Run a sweep to its end; the exit code.
-
-    Raises:
-        SweepctlError: a bad spec, or a sweep that is being run already.
-    """
-    from sweepctl.machine import placement  # noqa: PLC0415
-    from sweepctl.plan.plan import load_plan  # noqa: PLC0415
-    from sweepctl.running.engine import SharedEngine  # noqa: PLC0415
-    from sweepctl.running.ingesting import update_store  # noqa: PLC0415
-    from sweepctl.running.runner import Options, SweepRunner  # noqa: PLC0415
-    from sweepctl.watching.display import make_display  # noqa: PLC0415
-
-    plan = load_plan(spec, profile, overrides, runs_dir)
-    display = make_display()
-    for note in plan.notes:
-        display.say(note)
-    return SweepRunner(
-        plan=plan,
-        options=Options(retry_failed, force, evaluate, resume_command),
-        display=display,
-        engine=SharedEngine(log=plan.paths.engine_log, placement=placement()),
-        ingest=lambda: update_store(runs_dir),
-    ).run()
 
 
 def print_report(runs_dir: Path, sweep: str | None, output_format: str, out: Path | None) -> None:
@@ -82,8 +47,8 @@ def print_report(runs_dir: Path, sweep: str | None, output_format: str, out: Pat
             ) from None
 
 
-def ingest_runs(runs_dir: Path, *, rebuild: bool) -> str:
-    """Bring the store up to date; what was done, in a line.
+def print_ingest(runs_dir: Path, *, rebuild: bool, as_json: bool) -> None:
+    """Bring the store up to date and say what was done.
 
     Raises:
         ConfigError: when there is no such folder.
@@ -93,5 +58,8 @@ def ingest_runs(runs_dir: Path, *, rebuild: bool) -> str:
     from results.ingest import ingest  # noqa: PLC0415 - duckdb is slow to import
 
     done = ingest(runs_dir, rebuild=rebuild)
+    if as_json:
+        print(json.dumps({**asdict(done), "store": str(done.store)}, indent=2))
+        return
     quarantined = f", {done.quarantined} unreadable (see table quarantine)" if done.quarantined else ""
-    return f"{done.store}: {done.lines} lines of {done.files} files in {done.seconds:.1f} s{quarantined}"
+    print(f"{done.store}: {done.lines} lines of {done.files} files in {done.seconds:.1f} s{quarantined}")

@@ -111,7 +111,15 @@ class Plan:
         }
 
 
-def load_plan(spec: Path, profile: str, overrides: Sequence[str], runs_dir: Path) -> Plan:
+def load_plan(
+    spec: Path,
+    profile: str,
+    overrides: Sequence[str],
+    runs_dir: Path,
+    *,
+    only: str | None = None,
+    rerun_on: frozenset[str] = frozenset(),
+) -> Plan:
     """Read a spec and plan it.
 
     Raises:

@@ -17,7 +17,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sweepctl.errors import Place, Problem, SpecError, nearest, suggestion
 from sweepctl.spec.keys import leaf_keys, section_keys
-from sweepctl.spec.model import EvalSpec, Profile, Spec, Timeout
+from sweepctl.spec.model import EvalSpec, Profile, ResourcesSpec, Retry, Spec, Timeout
 from trainer.errors import ConfigError
 
 KeyPath = tuple[str | int, ...]
@@ -182,7 +182,12 @@ def _problem(source: Source, details: ErrorDetails) -> Problem:
 
 def _fields_at(path: KeyPath) -> Mapping[str, object]:
     """The keys that are known at a place of the spec."""
-    submodels: dict[str | int, type[BaseModel]] = {"eval": EvalSpec, "timeout": Timeout}
+    submodels: dict[str | int, type[BaseModel]] = {
+        "eval": EvalSpec,
+        "timeout": Timeout,
+        "retry": Retry,
+        "resources": ResourcesSpec,
+    }
     if len(path) == 2 and path[0] == "profiles":
         return Profile.model_fields
     return submodels[path[-1]].model_fields if path else Spec.model_fields

@@ -1,23 +1,19 @@
-"""The sweep spec as it is written: frozen models, one field for each key; and its JSON schema.
+"""The sweep spec as it is written: frozen models, one field for each key.
 
 Only the shape is checked here. What a key of `base` or an axis may hold is `trainer.config.RunConfig`'s
 to say, and is checked point by point in `expand`.
 """
 
-import json
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from sweepctl.spec.keys import leaf_keys
-from trainer.config import RunConfig
 from trainer.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 EvaluationTask = Literal["arithmetic_cot", "gsm8k_cot"]
 Axes = dict[str, tuple[Any, ...]]
 
-_REFS = "#/$defs/{model}"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -59,7 +55,31 @@ class Timeout(Settings):
     """How long things may take."""
 
     run: Duration | None = None
-    """A run that takes longer is stopped and counts as failed: `90s`, `10m`, `6h`."""
+    """An attempt at a run that takes longer is stopped and counts as failed: `90s`, `10m`, `6h`."""
+    idle: Duration | None = None
+    """So does one whose trace has not grown for so long."""
+
+
+class Retry(Settings):
+    """What happens after a failure. An interruption is none, and neither is a configuration that is wrong."""
+
+    max_attempts: PositiveInt = 2
+    """A run that has failed so often in a row waits for `--retry-failed`."""
+    backoff: Duration = 10.0
+    """Wait before the second attempt; doubled for each further one."""
+
+
+class ResourcesSpec(Settings):
+    """What a sweep may use of the machine; no part of any run's identity."""
+
+    devices: Literal["auto"] | Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = "auto"
+    """GPUs, or cores on a machine without one; auto: all that processes may use here."""
+    concurrency: Literal["auto"] | PositiveInt = "auto"
+    """Runs at the same time; each has a slot with devices and a warm engine of its own. auto: one for every
+    two GPUs, one on CPU."""
+
+
+MirrorName = Literal["wandb", "tensorboard", "trackio"]
 
 
 class Profile(Settings):
@@ -106,38 +126,9 @@ class Spec(Settings):
     stop_after_consecutive_failures: PositiveInt | None = None
     """After so many failed runs in a row the rest is skipped."""
     timeout: Timeout = Timeout()
-
-
-def sweep_schema() -> dict[str, Any]:
-    """What `sweeps/sweep.schema.json` holds: the spec's own keys and, inside, those of a run."""
-    schema = Spec.model_json_schema(ref_template=_REFS)
-    run = RunConfig.model_json_schema(ref_template=_REFS)
-    definitions: dict[str, Any] = schema["$defs"]
-    definitions.update(run.pop("$defs"))
-    definitions["Base"] = _base(run)
-    definitions["TaskSettings"] = {"anyOf": [{"type": "string"}, definitions["TaskSettings"]]}
-    definitions["Axes"] = _axes()
-    profile, spec = definitions["Profile"]["properties"], schema["properties"]
-    for properties in (profile, spec):
-        properties["base"] = {"$ref": "#/$defs/Base"}
-        properties["parameters"] = {"$ref": "#/$defs/Axes"}
-        properties["zip"] = {"type": "array", "items": {"$ref": "#/$defs/Axes"}}
-    schema["$schema"] = "http://json-schema.org/draft-07/schema#"
-    return schema
-
-
-def schema_text() -> str:
-    """The schema as `sweepctl schema` prints it."""
-    return json.dumps(sweep_schema(), indent=2, sort_keys=True)
-
-
-def _base(run: dict[str, Any]) -> dict[str, Any]:
-    """A run's configuration, its keys nested or dotted."""
-    dotted: dict[str, Any] = {key: {} for key in leaf_keys() if "." in key}
-    return {**run, "title": "Base", "properties": {**run["properties"], **dotted}}
-
-
-def _axes() -> dict[str, Any]:
-    values = {"type": "array", "minItems": 1}
-    keys = [*leaf_keys(), "task"]
-    return {"type": "object", "properties": dict.fromkeys(keys, values), "additionalProperties": False}
+    retry: Retry = Retry()
+    resources: ResourcesSpec = ResourcesSpec()
+    mirrors: tuple[MirrorName, ...] = ()
+    """Where step records are also sent, for who watches there; the trace stays the truth."""
+    tags: tuple[str, ...] = ()
+    """Words that `--only` and the reports can select by; no part of any run's identity."""

@@ -11,9 +11,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from sweepctl.plan.plan import Plan
+from sweepctl.tables import new_table
 from sweepctl.watching.progress import RunProgress, SweepProgress, duration
-from sweepctl.watching.status import SweepStatus
 
 PLAIN_INTERVAL_S = 10.0
 _COLORS = {"running": "cyan", "succeeded": "green", "failed": "red", "interrupted": "yellow"}
@@ -102,7 +101,7 @@ class PlainDisplay:
 
 def _progress_table(progress: SweepProgress) -> Table:
     """All runs, one a row."""
-    result = _new_table(["", "run", "state"], ["step", "steps/min", "reward", "age", "left"])
+    result = new_table(["", "run", "state"], ["step", "steps/min", "reward", "age", "left"])
     for run in progress.runs:
         pace = run.seconds_per_step
         left = run.seconds_left if run.state == "running" else None
@@ -135,63 +134,3 @@ def _facts(run: RunProgress) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def print_plan(plan: Plan) -> None:
-    """`sweepctl plan`: the runs in order; below, why some are infeasible and what else is to be known."""
-    table = _new_table(["", "run", "state"], ["s", "B", "P", "k", "age at most", "steps"])
-    notes = list(plan.notes)
-    for run in plan.runs:
-        row = run.summary()
-        numbers = (
-            row["max_staleness"],
-            row["prompts_per_optim_step"],
-            row["prompts_per_rollout_sync"],
-            row["sync_interval_steps"],
-            row["worst_case_age"],
-            row["max_steps"],
-        )
-        cells = ["" if number is None else str(number) for number in numbers]
-        table.add_row(run.label or "", escape(run.name), run.state, *cells)
-        if run.point.reason:
-            notes.append(f"{run.name} is infeasible: {run.point.reason}")
-        if run.other_run:
-            notes.append(f"{run.name}: its directory holds another run ({run.other_run}), to be set aside")
-    profile = f" [{plan.resolved.profile}]" if plan.resolved.profile else ""
-    _print_table(f"{plan.name}{profile} -> {plan.paths.root}", table, notes)
-
-
-def print_status(status: SweepStatus) -> None:
-    """`sweepctl status`: the runs as they are now; below, why some are not well."""
-    table = _new_table(["", "run", "state"], ["attempt", "step", "s/step", "reward"])
-    for run in status.runs:
-        pace, reward = run.progress.seconds_per_step, run.progress.reward
-        table.add_row(
-            run.label or "",
-            escape(run.name),
-            run.state,
-            str(run.attempt or ""),
-            f"{run.progress.step}/{run.progress.max_steps}",
-            "" if pace is None else f"{pace:.2f}",
-            "" if reward is None else f"{reward:.2f}",
-        )
-    profile = f" [{status.profile}]" if status.profile else ""
-    reasons = [f"{run.name} {run.state}: {run.reason}" for run in status.runs if run.reason]
-    _print_table(f"{status.name}{profile}", table, reasons)
-
-
-def _new_table(words: list[str], numbers: list[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for word in words:
-        table.add_column(word, overflow="fold")
-    for number in numbers:
-        table.add_column(number, justify="right")
-    return table
-
-
-def _print_table(title: str, table: Table, notes: list[str]) -> None:
-    console = Console(highlight=False)
-    console.print(title, markup=False, soft_wrap=True)
-    console.print(table)
-    for note in notes:
-        console.print(note, markup=False, soft_wrap=True)

@@ -1,8 +1,6 @@
 """Looking at sweeps that were run: their states and logs, from the files alone."""
 
 import json
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,6 @@ from sweepctl.states import read_status
 from sweepctl.watching.progress import RunProgress
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
-from trainer.records import RunState
 
 
 @dataclass(frozen=True)
@@ -102,34 +99,6 @@ def find_run(runs_dir: Path, given: str) -> RunPaths:
                 return sweep.run(planned["run_name"])
             known.append(planned["run_name"])
     raise ConfigError(f"{runs_dir}: no run '{given}'; {suggestion(run_name, known)}")
-
-
-def print_log(run: RunPaths, *, follow: bool) -> None:
-    """Print a run's log, and with `follow` what is added until the run has ended.
-
-    Raises:
-        ConfigError: when the run has not begun.
-    """
-    if not run.log.exists() and not (follow and _may_go_on(run)):
-        raise ConfigError(f"{run.log}: the run has printed nothing yet")
-    offset = 0
-    while True:
-        going_on = follow and _may_go_on(run)
-        if run.log.exists():
-            with run.log.open("rb") as file:
-                file.seek(offset)
-                text = file.read()
-            offset += len(text)
-            sys.stdout.write(text.decode(errors="replace"))
-            sys.stdout.flush()
-        if not going_on:
-            return
-        time.sleep(0.5)
-
-
-def _may_go_on(run: RunPaths) -> bool:
-    status = read_status(run)
-    return status is not None and status.state in {RunState.PENDING, RunState.RUNNING}
 
 
 def _sweeps(runs_dir: Path) -> Iterator[SweepPaths]:

@@ -12,7 +12,7 @@ import pytest
 
 from sweepctl.plan.validate import validate_spec
 from sweepctl.spec.file import load_spec
-from sweepctl.spec.model import schema_text
+from sweepctl.spec.schema import schema_text
 
 HERE = Path(__file__).parent
 SPECS = HERE / "specs"

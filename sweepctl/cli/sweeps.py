@@ -1,0 +1,156 @@
+"""Declaring, planning, running and stopping sweeps."""
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from sweepctl.cli.app import app
+from sweepctl.cli.options import DEFAULT_RUNS, AsJson, Only, Overrides, Profile, RunsDir, SpecArgument
+
+_PANEL = "Sweeps"
+
+
+class RerunOn(StrEnum):
+    """What, beside the configuration, may make a finished run out of date."""
+
+    CODE = "code"
+    ENV = "env"
+
+
+class ExecutorName(StrEnum):
+    """Where runs are run."""
+
+    LOCAL = "local"
+    INLINE = "inline"
+
+
+Rerun = Annotated[
+    list[RerunOn] | None,
+    typer.Option("--rerun-on", help="Run finished runs again that came from other code, or elsewhere."),
+]
+
+
+@app.command(rich_help_panel=_PANEL)
+def run(
+    spec: SpecArgument,
+    *,
+    profile: Profile = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Show the plan and start nothing.")
+    ] = False,
+    concurrency: Annotated[
+        int | None, typer.Option("-j", "--concurrency", min=1, help="Runs at the same time.")
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="GPUs to use, or cores where there is none: '0,1' or '0-3'."),
+    ] = None,
+    overrides: Overrides = None,
+    only: Only = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again, too.")] = False,
+    rerun_on: Rerun = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Set aside what there is and run all again.")
+    ] = False,
+    no_eval: Annotated[bool, typer.Option("--no-eval", help="Train only.")] = False,
+    executor: Annotated[
+        ExecutorName,
+        typer.Option(help="local: a process for each run; inline: in this one, for a debugger."),
+    ] = ExecutorName.LOCAL,
+    runs_dir: RunsDir = DEFAULT_RUNS,
+) -> None:
+    """Run a sweep, or go on with it; what has succeeded is not run again."""
+    if dry_run:
+        plan(spec, profile, overrides, only, rerun_on, runs_dir=runs_dir)
+        return
+    from sweepctl.commands.run import RunRequest, run_sweep  # noqa: PLC0415
+
+    code = run_sweep(
+        RunRequest(
+            spec=spec,
+            profile=profile,
+            overrides=tuple(overrides or ()),
+            only=only,
+            runs_dir=runs_dir,
+            concurrency=concurrency,
+            devices=devices,
+            retry_failed=retry_failed,
+            rerun_on=frozenset(rerun_on or ()),
+            force=force,
+            evaluate=not no_eval,
+            inline=executor is ExecutorName.INLINE,
+        )
+    )
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=_PANEL)
+def plan(
+    spec: SpecArgument,
+    profile: Profile = "auto",
+    overrides: Overrides = None,
+    only: Only = None,
+    rerun_on: Rerun = None,
+    *,
+    as_json: AsJson = False,
+    runs_dir: RunsDir = DEFAULT_RUNS,
+) -> None:
+    """Show a sweep's runs in order, which are infeasible and why, and what is done already."""
+    from sweepctl.plan.plan import load_plan  # noqa: PLC0415
+
+    planned = load_plan(
+        spec, profile, overrides or [], runs_dir, only=only, rerun_on=frozenset(rerun_on or ())
+    )
+    if as_json:
+        print(json.dumps(planned.summary(), indent=2))
+    else:
+        from sweepctl.plan.show import print_plan  # noqa: PLC0415
+
+        print_plan(planned)
+
+
+@app.command(rich_help_panel=_PANEL)
+def validate(
+    spec: SpecArgument,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Only this profile; by default all.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a spec without starting anything; every profile, unless one is named."""
+    from sweepctl.plan.validate import validate_spec  # noqa: PLC0415
+
+    result = validate_spec(spec, profile, overrides or [])
+    if as_json:
+        print(json.dumps(result.summary(), indent=2))
+    elif result.error is None:
+        print("\n".join(result.lines()))
+    if result.error is not None:
+        if not as_json:
+            raise result.error
+        raise typer.Exit(2)
+
+
+@app.command(rich_help_panel=_PANEL)
+def stop(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="The name of a sweep that is being run.")],
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for runs to write a checkpoint.")] = False,
+    as_json: AsJson = False,
+    runs_dir: RunsDir = DEFAULT_RUNS,
+) -> None:
+    """Stop a sweep that is being run elsewhere; the same `run` goes on with it."""
+    from sweepctl.running.stop import stop_sweep  # noqa: PLC0415
+
+    stopped = stop_sweep(runs_dir, sweep, now=now)
+    print(json.dumps(stopped.summary(), indent=2) if as_json else stopped.line())
+
+
+@app.command(rich_help_panel=_PANEL)
+def schema() -> None:
+    """Print the JSON schema of a spec, for editors."""
+    from sweepctl.spec.schema import schema_text  # noqa: PLC0415
+
+    print(schema_text())

@@ -1,0 +1,71 @@
+"""`sweepctl run`."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asks for."""
+
+    spec: Path
+    profile: str = "auto"
+    overrides: tuple[str, ...] = ()
+    only: str | None = None
+    runs_dir: Path = DEFAULT_RUNS
+    concurrency: int | None = None
+    devices: str | None = None
+    retry_failed: bool = False
+    rerun_on: frozenset[str] = frozenset()
+    force: bool = False
+    evaluate: bool = True
+    inline: bool = False
+
+    def resume_command(self) -> str:
+        """What to type to go on after an interruption: the same, but for what is done already."""
+        words = ["sweepctl", "run", str(self.spec)]
+        words += ["--profile", self.profile] if self.profile != "auto" else []
+        words += [part for override in self.overrides for part in ("--set", override)]
+        words += ["--only", self.only] if self.only else []
+        words += ["-j", str(self.concurrency)] if self.concurrency else []
+        words += ["--devices", self.devices] if self.devices else []
+        words += ["--runs-dir", str(self.runs_dir)] if self.runs_dir != DEFAULT_RUNS else []
+        words += ["--no-eval"] if not self.evaluate else []
+        words += ["--executor", "inline"] if self.inline else []
+        return shlex.join(words)
+
+
+def run_sweep(request: RunRequest) -> int:
+    """Run a sweep to its end; the exit code.
+
+    Raises:
+        SweepctlError: a bad spec, or a sweep that is being run already.
+    """
+    from sweepctl.machine import placement  # noqa: PLC0415
+    from sweepctl.plan.plan import load_plan  # noqa: PLC0415
+    from sweepctl.running.engine import SharedEngine  # noqa: PLC0415
+    from sweepctl.running.ingesting import update_store  # noqa: PLC0415
+    from sweepctl.running.runner import Options, SweepRunner  # noqa: PLC0415
+    from sweepctl.watching.display import make_display  # noqa: PLC0415
+
+    plan = load_plan(
+        request.spec,
+        request.profile,
+        request.overrides,
+        request.runs_dir,
+        only=request.only,
+        rerun_on=request.rerun_on,
+    )
+    display = make_display()
+    for note in plan.notes:
+        display.say(note)
+    return SweepRunner(
+        plan=plan,
+        options=Options(request.retry_failed, request.force, request.evaluate, request.resume_command()),
+        display=display,
+        engine=SharedEngine(log=plan.paths.engine_log, placement=placement()),
+        ingest=lambda: update_store(request.runs_dir),
+    ).run()
