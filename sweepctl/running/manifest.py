@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.files import write_atomically
-from sweepctl.machine import environment, git_state
 from sweepctl.plan.plan import Plan, PlannedRun
+from sweepctl.provenance import environment, git_state
 from sweepctl.spec.keys import nest
 from sweepctl.spec.model import EvalSpec
 from sweepctl.spec.settings import Flat
