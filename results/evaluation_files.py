@@ -31,7 +31,7 @@ _OUR_MODEL = "EngineModel"
 """What lm-eval notes as the model when `trainer.evaluation` called it: the name of its class."""
 
 
-class _Result(BaseModel):
+class LmEvalResult(BaseModel):
     """The parts of an lm-eval result that are read."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
@@ -42,7 +42,11 @@ class _Result(BaseModel):
     n_shot: dict[str, int] = Field(default={}, alias="n-shot")
     higher_is_better: dict[str, dict[str, bool | None]] = {}
     n_samples: dict[str, dict[str, int]] = Field(default={}, alias="n-samples")
+    group_subtasks: dict[str, list[str]] = {}
     config: dict[str, Any] = {}
+    model_name: str | None = None
+    date: float | None = None
+    """When it was made, unix seconds."""
     task_hashes: dict[str, str] = {}
     chat_template_sha: str | None = None
     system_instruction_sha: str | None = None
@@ -82,31 +86,51 @@ def is_result(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def evaluation_rows(result: Path, runs_dir: Path) -> list[dict[str, Any]]:
-    """A row of `evals` per metric and filter of every task in the file.
+def read_result(path: Path) -> LmEvalResult:
+    """What lm-eval wrote.
 
-    No rows while a result of our own has no metadata: that file is written last, so more is to come.
+    Raises:
+        BadFileError: when it is not what lm-eval writes.
+        OSError: when it cannot be read.
+    """
+    try:
+        return LmEvalResult.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise BadFileError(f"{path}: not an lm-eval result: {reason}") from error
+
+
+def is_our_own(result: LmEvalResult) -> bool:
+    """Whether `trainer.evaluation` made a result; metadata then belongs to it."""
+    return result.config.get("model") == _OUR_MODEL
+
+
+def evaluation_rows(result: Path, runs_dir: Path) -> list[dict[str, Any]]:
+    """A row of `evals` per metric and filter of the task the file is named after.
+
+    Where it names none of its tasks, of every task in it. No rows while a result of our own has no
+    metadata: that file is written last, so more is to come.
 
     Raises:
         BadFileError: when it is not what lm-eval writes.
     """
-    try:
-        parsed = _Result.model_validate_json(result.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise BadFileError(f"{result}: not an lm-eval result: {first['loc']}: {first['msg']}") from error
+    parsed = read_result(result)
     try:
         meta = _Meta.model_validate_json(metadata_path(result).read_bytes())
     except FileNotFoundError:
-        if parsed.config.get("model") == _OUR_MODEL:
+        if is_our_own(parsed):
             return []
         meta = _Meta()  # lm-eval run by hand leaves none
     except ValidationError:
         meta = _Meta()
     owner = _owner(result.relative_to(runs_dir))
     name = _NAME.fullmatch(result.name)
+    named = name["task"] if name else None
+    tasks = {named: parsed.results[named]} if named in parsed.results else parsed.results
     rows = []
-    for task, metrics in parsed.results.items():
+    for task, metrics in tasks.items():
         shots = parsed.n_shot.get(task, int(name["shots"]) if name else 0)
         common = {
             "path": result.relative_to(runs_dir).as_posix(),
@@ -163,7 +187,7 @@ def _metrics(values: dict[str, Any], better: dict[str, bool | None]) -> list[dic
     return rows
 
 
-def _settings(result: _Result, meta: _Meta, task: str) -> dict[str, Any]:
+def _settings(result: LmEvalResult, meta: _Meta, task: str) -> dict[str, Any]:
     """What must agree before two results may be compared: not the model, but everything around it."""
     task_config, config = result.configs.get(task, {}), result.config
     arguments = _model_arguments(config.get("model_args"))

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainer.config import RunConfig, RunFile
 from trainer.errors import SweepctlError
@@ -30,6 +30,96 @@ class BadFileError(SweepctlError):
     """A file of a sweep cannot be read."""
 
 
+class StepTimeRange(BaseModel):
+    """`66 steps in 28.2-29.1 s`, as a publication words it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min: float = Field(ge=0)
+    max: float = Field(ge=0)
+    steps: int = Field(ge=0)
+    approximate: bool = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min is {self.min}, above max, {self.max}")
+        return self
+
+
+class StepTimes(BaseModel):
+    """What was published of a run's step times, in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int | None = Field(default=None, ge=1)
+    """How many steps the figures are over."""
+    mean: float | None = Field(default=None, gt=0)
+    std: float | None = Field(default=None, ge=0)
+    """Of a sample, n - 1 in the denominator."""
+    median: float | None = Field(default=None, gt=0)
+    min: float | None = Field(default=None, ge=0)
+    max: float | None = Field(default=None, ge=0)
+    ranges: tuple[StepTimeRange, ...] = ()
+    values: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    """The time of every step, in order, where all were given."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        given = [(name, getattr(self, name)) for name in ("min", "median", "mean", "max")]
+        known = {name: value for name, value in given if value is not None}
+        for low, high in (("min", "median"), ("median", "max"), ("min", "mean"), ("mean", "max")):
+            if low in known and high in known and known[low] > known[high]:
+                raise ValueError(f"{low} is {known[low]}, above {high}, {known[high]}")
+        return self
+
+
+class PublishedAccuracy(BaseModel):
+    """One accuracy that was published without lm-eval's file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    num_fewshot: int = Field(ge=0)
+    percent: float = Field(ge=0, le=100)
+    """As published, rounded."""
+    filter: str = "strict-match"
+    questions: int | None = Field(default=None, ge=1)
+    """With it, the number of right answers is known exactly, and so is the unrounded accuracy."""
+    correct: int | None = Field(default=None, ge=0)
+
+    @property
+    def exact_percent(self) -> float:
+        """Unrounded where the number of questions is known, as a difference of two needs it."""
+        if self.questions is None:
+            return self.percent
+        correct = round(self.percent / 100 * self.questions) if self.correct is None else self.correct
+        return 100 * correct / self.questions
+
+
+class Published(BaseModel):
+    """What is known of a run that was made elsewhere and left no trace: never mixed with measurements."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    training_time_s: float | None = None
+    step_time_s: StepTimes | None = None
+    accuracy: tuple[PublishedAccuracy, ...] = ()
+    notes: str | None = None
+    other: Config = {}
+    """Settings that the trainer has no key for."""
+
+
+class Imported(BaseModel):
+    """That a sweep was not run here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    source: str = Field(alias="from")
+    """The folder it came from, by name."""
+    unix: float
+
+
 class PlannedRun(BaseModel):
     """One run of the plan, feasible or not."""
 
@@ -41,6 +131,7 @@ class PlannedRun(BaseModel):
     reason: str | None = None
     config: Config = {}
     label: str | None = None
+    published: Published | None = None
 
 
 class Manifest(BaseModel):
@@ -59,6 +150,7 @@ class Manifest(BaseModel):
     runs: list[PlannedRun] = []
     environment: Config = {}
     git: Config = {}
+    imported: Imported | None = None
 
 
 @dataclass(frozen=True)
@@ -158,9 +250,16 @@ def run_folders(sweep: SweepPaths, manifest: Manifest | None) -> Iterator[RunPat
 
 
 def identity(config: Config) -> str | None:
-    """The `run_id` of a configuration, or None where it is incomplete or infeasible."""
+    """The `run_id` of a configuration, or None where it is incomplete or infeasible.
+
+    Without the two knobs it is incomplete: of a run that was imported they may be unknown, and unknown
+    is not the default.
+    """
+    known = {key: value for key, value in config.items() if value is not None}
+    if not known.keys() >= {"max_staleness", "prompts_per_optim_step"}:
+        return None
     try:
-        return RunConfig.model_validate(config).run_id() if config else None
+        return RunConfig.model_validate(known).run_id()
     except ValidationError:
         return None
 

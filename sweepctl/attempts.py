@@ -72,8 +72,11 @@ def failures_in_a_row(attempts: Sequence[AttemptRecord]) -> int:
 
 def may_retry(attempts: Sequence[AttemptRecord], max_attempts: int) -> bool:
     """Whether a failed run is tried again without being asked."""
-    ended = [record for record in attempts if record.event == "ended"]
-    return bool(ended) and ended[-1].retryable and failures_in_a_row(attempts) < max_attempts
+    if not attempts:
+        return False
+    if attempts[-1].event != "ended":
+        return True  # nobody saw how the last one ended: sweepctl was killed
+    return attempts[-1].retryable and failures_in_a_row(attempts) < max_attempts
 
 
 def retry_at_unix(attempts: Sequence[AttemptRecord], backoff_s: float) -> float:

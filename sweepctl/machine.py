@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 
 
@@ -23,33 +22,6 @@ def visible_gpus() -> int:
     if allowed is None:
         return count
     return min(count, len([entry for entry in allowed.split(",") if entry.strip() not in {"", "-1"}]))
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Which cores and devices the engine and the learner get, so that neither slows the other."""
-
-    engine_cores: tuple[int, ...]
-    engine_device: str | None
-    """Value of CUDA_VISIBLE_DEVICES for the engine; None leaves it alone."""
-    learner_cores: tuple[int, ...]
-    learner_device: str
-
-
-def placement() -> Placement:
-    """Share this machine between one engine and one learner.
-
-    On CPU each gets its own half of the cores. With one GPU they share it, with more the learner has
-    the first and the engine the second.
-    """
-    gpus = visible_gpus()
-    if gpus and not package_version("torch").endswith("+cpu"):
-        allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = allowed.split(",") if allowed else [str(index) for index in range(gpus)]
-        return Placement((), names[1].strip() if gpus > 1 else None, (), "cuda:0")
-    cores = usable_cores()
-    half = len(cores) // 2
-    return Placement(cores[:half], None, cores[half:] if half else (), "cpu")
 
 
 def usable_cores() -> tuple[int, ...]:

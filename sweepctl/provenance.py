@@ -3,14 +3,17 @@
 import hashlib
 import json
 import platform
-import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sweepctl.hardware import cpu_limit, cpu_model, gpus, memory_bytes
 from sweepctl.machine import package_version, usable_cores, visible_gpus
 
 PACKAGES = ("torch", "vllm", "transformers", "lm-eval")
+_IN_ID = ("python", "system", "cpu", "cores", "cpu_limit", "gpus", "gpu_names", "driver", "packages")
+"""What results or speed may depend on. Kernel, host name and size of memory change with a reboot or the next
+container, and nothing that is computed with them."""
 
 
 @cache
@@ -25,45 +28,30 @@ def code_id() -> str:
 
 
 def environment_id(found: dict[str, Any] | None = None) -> str:
-    """Fingerprint of versions and hardware, `environment()` by default."""
-    canonical = json.dumps(found or environment(), sort_keys=True)
+    """Fingerprint of versions and hardware, of `environment()` by default."""
+    known = environment() if found is None else found
+    canonical = json.dumps({key: known.get(key) for key in _IN_ID}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def environment() -> dict[str, Any]:
-    """What a reader of the results needs to know about where they were made."""
+    """What a reader of the results needs to know about where they were made.
+
+    `cpu_limit` is how many cores' worth of time a container may use, None without a limit; `gpus` how many
+    of `gpu_names` processes see; the part of torch's and vLLM's version after `+` is their build.
+    """
+    found = gpus()
     return {
         "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": _cpu_model(),
+        "system": " ".join([platform.system(), platform.machine(), *platform.libc_ver()]).strip(),
+        "kernel": platform.release(),
+        "host": platform.node(),
+        "cpu": cpu_model(),
         "cores": len(usable_cores()),
+        "cpu_limit": cpu_limit(),
+        "memory_gib": round(memory_bytes() / 2**30, 1),
         "gpus": visible_gpus(),
+        "gpu_names": [gpu.name for gpu in found],
+        "driver": found[0].driver if found else None,
         "packages": {name: package_version(name) or None for name in PACKAGES},
     }
-
-
-def git_state(folder: Path) -> dict[str, Any]:
-    """Commit of the repository around `folder`, and whether files differ from it."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    if not commit:
-        return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())

@@ -5,7 +5,7 @@ import time
 import psutil
 from pydantic import ValidationError
 
-from sweepctl.files import write_atomically
+from trainer import status as status_file
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths
 from trainer.records import RunState, RunStatus
@@ -49,8 +49,9 @@ def is_alive(status: RunStatus) -> bool:
 
 
 def write_status(run: RunPaths, status: RunStatus) -> None:
-    """Replace `status.json` as a whole."""
-    write_atomically(run.status, status.model_dump_json())
+    """Replace `status.json` as a whole, also of a run that has no folder yet."""
+    run.root.mkdir(parents=True, exist_ok=True)
+    status_file.write_status(run.status, status)
 
 
 def write_pending(run: RunPaths, max_steps: int) -> None:

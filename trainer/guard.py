@@ -5,11 +5,13 @@
 Leads a process group of its own, runs the command in it and ends with its exit code. The read end of
 a pipe, PIPE, is open in here; the starter holds the only write end. When the starter ends, the pipe
 closes, and the whole group is told to stop, then killed: a signal from the kernel at the parent's death
-(`orphans`) would reach one process only, which may not listen. Needs the standard library only, and is
+(`orphans`) reaches one process only, which may not listen. It is what ends the command when the guard
+itself is killed. Needs the standard library only, and is
 started by path, without `site`: a guard costs a few megabytes and milliseconds.
 """
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -71,7 +73,9 @@ def main(pipe: int, command: list[str]) -> int:
     # because an ignored signal would stay ignored in the command.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    process = subprocess.Popen(command)
+    end_with_parent = runpy.run_path(str(Path(__file__).with_name("orphans.py")))["end_with_parent"]
+    guard = os.getpid()
+    process = subprocess.Popen(command, preexec_fn=lambda: end_with_parent(guard))
     orphaned = threading.Event()
     threading.Thread(target=_end_with_starter, args=(pipe, process, orphaned), daemon=True).start()
     code = process.wait()

@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -81,25 +82,32 @@ class SweepPaths:
         """The spec as resolved, the plan, the environment and the state of git."""
         return self.root / "sweep.json"
 
+    def git_diff(self, of: Literal["code", "spec"] = "code") -> Path:
+        """What the working tree of sweepctl, or of the spec if that is another repository, had beside its
+        last commit."""
+        return self.root / ("git.diff" if of == "code" else "git.spec.diff")
+
     @property
     def lock(self) -> Path:
         """Held by the one `sweepctl run` of this sweep."""
         return self.root / ".lock"
 
     @property
-    def engine_log(self) -> Path:
-        """What the shared engine printed."""
-        return self.root / "engine.log"
+    def lock_holder(self) -> Path:
+        """Who holds the lock. Beside it: whoever only tries the lock empties that file."""
+        return self.root / ".lock.holder.json"
 
-    @property
-    def evaluation_log(self) -> Path:
-        """What the evaluation process printed."""
-        return self.root / "evaluation.log"
+    def engine_log(self, slot: int = 0) -> Path:
+        """What the warm engine of a slot printed."""
+        return self.root / ("engine.log" if slot == 0 else f"engine-{slot + 1}.log")
 
-    @property
-    def evaluation_config(self) -> Path:
-        """The evaluations asked for, an `EvaluationFile`."""
-        return self.root / "evaluation.json"
+    def evaluation_log(self, engine: int = 0) -> Path:
+        """What the evaluations over the sweep's n-th kind of engine printed; most sweeps have one."""
+        return self.root / ("evaluation.log" if engine == 0 else f"evaluation-{engine + 1}.log")
+
+    def evaluation_config(self, engine: int = 0) -> Path:
+        """The evaluations asked for over the sweep's n-th kind of engine, an `EvaluationFile`."""
+        return self.root / ("evaluation.json" if engine == 0 else f"evaluation-{engine + 1}.json")
 
     def run(self, run_name: str) -> RunPaths:
         """The files of one of its runs."""

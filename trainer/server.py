@@ -75,6 +75,7 @@ class VllmServer:
         log: Path,
         cores: tuple[int, ...] = (),
         device: str | None = None,
+        while_waiting: Callable[[], None] = lambda: None,
     ) -> Self:
         """Start the server and wait until it answers.
 
@@ -85,6 +86,7 @@ class VllmServer:
             log: where its output goes, appended.
             cores: CPU cores it may use; on CPU it computes on these.
             device: value of CUDA_VISIBLE_DEVICES; None leaves the environment's.
+            while_waiting: called again and again until it is ready; what it raises ends the server.
 
         Raises:
             ConfigError: the installed vLLM cannot do what the settings ask.
@@ -105,7 +107,7 @@ class VllmServer:
         )
         server = cls(process, lifeline, socket, log)
         try:
-            server._wait_until_ready()
+            server._wait_until_ready(while_waiting)
         except BaseException:
             server.stop()
             raise
@@ -144,7 +146,7 @@ class VllmServer:
     ) -> None:
         self.stop()
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, while_waiting: Callable[[], None]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -154,6 +156,7 @@ class VllmServer:
                 )
             if self.socket.exists() and self.healthy():
                 return
+            while_waiting()
             time.sleep(0.2)
         raise EngineError(f"vllm serve was not ready after {START_TIMEOUT_S:.0f} s; see {self.log}")
 
@@ -207,10 +210,15 @@ def _on_cores(cores: tuple[int, ...]) -> Callable[[], None] | None:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+    """What a process started, and who else is in its group: the latter also when itself is gone."""
+    family: set[psutil.Process] = set()
+    with suppress(psutil.NoSuchProcess):
+        family.update(psutil.Process(pid).children(recursive=True))
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == pid and process.pid != pid:
+                family.add(process)
+    return list(family)
 
 
 def _signal_group(pid: int, number: int) -> None:

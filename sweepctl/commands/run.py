@@ -4,6 +4,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.errors import ConfigError
+
 DEFAULT_RUNS = Path("runs")
 
 
@@ -44,11 +46,12 @@ def run_sweep(request: RunRequest) -> int:
     Raises:
         SweepctlError: a bad spec, or a sweep that is being run already.
     """
-    from sweepctl.machine import placement  # noqa: PLC0415
+    from sweepctl.mirrors.companions import check  # noqa: PLC0415
     from sweepctl.plan.plan import load_plan  # noqa: PLC0415
-    from sweepctl.running.engine import SharedEngine  # noqa: PLC0415
+    from sweepctl.running.executor import InlineExecutor, LocalExecutor  # noqa: PLC0415
     from sweepctl.running.ingesting import update_store  # noqa: PLC0415
     from sweepctl.running.runner import Options, SweepRunner  # noqa: PLC0415
+    from sweepctl.running.slots import choose_share  # noqa: PLC0415
     from sweepctl.watching.display import make_display  # noqa: PLC0415
 
     plan = load_plan(
@@ -59,6 +62,10 @@ def run_sweep(request: RunRequest) -> int:
         only=request.only,
         rerun_on=request.rerun_on,
     )
+    spec = plan.resolved.spec
+    share = choose_share(spec.resources, request.devices, 1 if request.inline else request.concurrency)
+    if missing := check(spec.mirrors):
+        raise ConfigError("\n".join(missing))
     display = make_display()
     for note in plan.notes:
         display.say(note)
@@ -66,6 +73,7 @@ def run_sweep(request: RunRequest) -> int:
         plan=plan,
         options=Options(request.retry_failed, request.force, request.evaluate, request.resume_command()),
         display=display,
-        engine=SharedEngine(log=plan.paths.engine_log, placement=placement()),
+        share=share,
         ingest=lambda: update_store(request.runs_dir),
+        executor=InlineExecutor() if request.inline else LocalExecutor(),
     ).run()

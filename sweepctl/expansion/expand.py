@@ -1,280 +1,198 @@
-"""From a resolved spec to its points: ordered, named, validated, each one or infeasible.
+"""From a resolved spec to its points: in order, named, each one validated or known to be infeasible.
 
-Order: seeds outermost, then zip entries, then parameters, the last varying fastest.
+Order: seeds outermost; within a seed the grid (zip entries, then parameters, the last varying fastest) or
+what was drawn, and then the included points.
 """
 
 import itertools
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
+from sweepctl.errors import Place, Problem, SpecError
+from sweepctl.expansion.checks import Verdict, value_problems, verdicts
+from sweepctl.expansion.conditions import excluded, met
+from sweepctl.expansion.draw import Draws, draw
+from sweepctl.expansion.files import file_problems
+from sweepctl.expansion.identity import distinct, identities
+from sweepctl.expansion.names import grid_template, include_template, name_problems
+from sweepctl.expansion.points import Expansion, Point
+from sweepctl.expansion.requirements import feasibility_problems, reference_problems, together_problems
+from sweepctl.expansion.space import Rows, Space
+from sweepctl.spec.resolve import Drawing, Resolved
+from sweepctl.spec.settings import Flat
+from sweepctl.spec.values import MOST_VALUES
 
-from sweepctl.errors import Place, Problem, SpecError, suggestion
-from sweepctl.spec.file import explain
-from sweepctl.spec.keys import defaults, leaf_keys, nest
-from sweepctl.spec.resolve import Resolved
-from sweepctl.spec.settings import Flat, Leaf, assign
-from trainer.config import RunConfig
-from trainer.errors import ConfigError
-from trainer.models import model_path
-from trainer.paths import slug
-from trainer.tasks.rows import FILE_TYPES, is_file
-
-INFEASIBLE = "infeasible: "
-RESERVED_NAMES = frozenset({"base", "base_models"})
-"""`base` labels the untrained model in reports; `base_models` is a folder of every sweep."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One combination of the sweep."""
-
-    run_name: str
-    settings: Mapping[str, Leaf]
-    config: RunConfig | None
-    """None when it is infeasible."""
-    reason: str | None
-    """Why it is infeasible."""
-
-    def value(self, key: str) -> Any:  # noqa: ANN401 - any value of a configuration
-        """The value of a dotted key, its default where the spec does not give it."""
-        return _value(self.settings, key)
-
-    def values(self) -> dict[str, Any]:
-        """The configuration as it goes into `sweep.json`: complete when feasible."""
-        if self.config is not None:
-            return self.config.model_dump(mode="json")
-        given = {key: leaf.value for key, leaf in self.settings.items()}
-        return nest({**defaults(), **given})
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """All points of a sweep, and what should be said about them."""
-
-    points: tuple[Point, ...]
-    notes: tuple[str, ...]
+__all__ = ["Expansion", "Point", "expand"]
 
 
 def expand(resolved: Resolved) -> Expansion:
-    """Cross the blocks, drop what is excluded, validate and name every point.
+    """All points of a sweep.
+
+    What every point is by itself (its settings, its configuration) is lazy; see `Point`.
 
     Raises:
         SpecError: with every problem found.
     """
-    problems: list[Problem] = []
-    notes: list[str] = []
-    combinations = _excluded(resolved, list(_combinations(resolved)), problems)
-    points = [_point(resolved, settings, problems) for settings in combinations]
-    if not problems:
-        points = _merged(points, notes)
-        _check_names(resolved, points, problems)
-        _check_reference(resolved, points, problems)
-        _check_feasible(resolved, points, problems)
-    if problems:
-        raise SpecError(problems)
-    return Expansion(tuple(points), tuple(notes))
+    return _Expander(resolved).expand()
 
 
-def _combinations(resolved: Resolved) -> Iterator[Flat]:
-    for rows in itertools.product(*(block.rows for block in resolved.blocks)):
-        settings = dict(resolved.base)
-        for row in rows:
-            assign(settings, row)
-        assign(settings, resolved.overrides)
-        yield settings
+@dataclass(frozen=True)
+class _Arms:
+    """Grid or draws: the rows of each axis, and the combinations of them that are wanted."""
+
+    rows: tuple[tuple[Flat, ...], ...]
+    combinations: Sequence[Rows]
 
 
-def _excluded(resolved: Resolved, combinations: list[Flat], problems: list[Problem]) -> list[Flat]:
-    """What is left once every excluded point is out."""
-    kept = combinations
-    for place, pattern in resolved.exclude:
-        if not any(_matches(settings, pattern) for settings in combinations):
-            problems.append(
-                Problem(place, f"exclude matches no point: {_shown(pattern)}; correct it or take it out")
+class _Expander:
+    def __init__(self, resolved: Resolved) -> None:
+        self._resolved = resolved
+        self._problems: list[Problem] = []
+        self._unmatched: list[Problem] = []
+        self._notes: list[str] = []
+        seeds = [block for block in resolved.blocks if block.keys == ("seed",)]
+        self._seeds: tuple[Flat, ...] = seeds[0].rows if seeds else ({},)
+        self._axes = [block for block in resolved.blocks if block.keys != ("seed",)]
+
+    def expand(self) -> Expansion:
+        arms = self._drawn(self._resolved.drawing) if self._resolved.drawing else self._grid()
+        space = self._space(arms.rows)
+        grid = self._kept(space, self._crossed(arms))
+        included = self._included(arms)
+        points = self._conditioned(space, grid + included)
+        names = self._names(space, points, len(grid))
+        # The grid of a seed, what is included with it, the grid of the next ...
+        order = sorted(range(len(points)), key=lambda number: points[number][0])
+        points, names = [points[number] for number in order], [names[number] for number in order]
+        return self._checked(space, points, names)
+
+    def _grid(self) -> _Arms:
+        size = len(self._seeds) * math.prod(len(block.rows) for block in self._axes)
+        if size > MOST_VALUES:
+            raise SpecError(
+                [
+                    Problem(
+                        Place(self._resolved.file, 1),
+                        f"{size:,} points, more than {MOST_VALUES:,}; take values out, or draw some of them "
+                        "with method: random and max_runs",
+                    )
+                ]
             )
-        kept = [settings for settings in kept if not _matches(settings, pattern)]
-    if combinations and not kept and not problems:
-        problems.append(
-            Problem(resolved.exclude[0][0], "exclude leaves no point at all; take some of it out")
-        )
-    return kept
+        ranges = (range(len(block.rows)) for block in self._axes)
+        return _Arms(tuple(block.rows for block in self._axes), list(itertools.product(*ranges)))
 
+    def _drawn(self, drawing: Drawing) -> _Arms:
+        draws = draw(self._axes, drawing, self._judge, self._notes)
+        return _Arms(draws.rows, draws.arms)
 
-def _matches(settings: Mapping[str, Leaf], pattern: Mapping[str, Leaf]) -> bool:
-    return all(_equal(_value(settings, key), leaf.value) for key, leaf in pattern.items())
+    def _judge(self, draws: Draws) -> list[tuple[bool, Hashable]]:
+        """Whether each draw can be run with some seed, and what it computes."""
+        space = self._space(draws.rows)
+        points = self._crossed(_Arms(draws.rows, draws.arms))
+        if next(value_problems(space, points), None):
+            return [(True, number) for number in range(len(draws.arms))]  # told once all is drawn
+        out = excluded(space, points, self._resolved.exclude, [])
+        points = self._conditioned(space, points, unmatched=[])
+        skips = self._resolved.spec.infeasible == "skip"
+        usable = [
+            not (gone or (skips and verdict.reason))
+            for gone, verdict in zip(out, verdicts(space, points, self._resolved.file), strict=True)
+        ]
+        size, known = len(draws.arms), identities(space, points)
+        return [(any(usable[number::size]), tuple(known[number::size])) for number in range(size)]
 
+    def _space(self, axes: Sequence[Sequence[Flat]]) -> Space:
+        """Blocks: the seeds, the axes, what is included, and one for each condition.
 
-def _equal(left: object, right: object) -> bool:
-    return left == right and isinstance(left, bool) == isinstance(right, bool)  # True == 1 in Python
+        An included point takes no row of an axis, which is the empty one after its last; other points take
+        none of what is included, and a condition that is not met sets nothing: the empty row before.
+        """
+        resolved = self._resolved
+        included: list[Flat] = [{}, *(pattern.settings for pattern in resolved.include)]
+        conditions: list[list[Flat]] = [[{}, condition.settings] for condition in resolved.when]
+        blocks = [self._seeds, *((*rows, {}) for rows in axes), included, *conditions]
+        return Space(resolved.base, blocks, resolved.overrides)
 
+    def _crossed(self, arms: _Arms) -> list[Rows]:
+        """Every arm with every seed, and with nothing included or set by a condition."""
+        nothing = (0,) * (1 + len(self._resolved.when))
+        return [(seed, *arm, *nothing) for seed in range(len(self._seeds)) for arm in arms.combinations]
 
-def _value(settings: Mapping[str, Leaf], key: str) -> Any:  # noqa: ANN401 - any value
-    if key in settings and settings[key].value is not None:
-        return settings[key].value
-    if key == "prompts_per_rollout_sync":
-        return _value(settings, "prompts_per_optim_step")
-    return defaults()[key]
+    def _included(self, arms: _Arms) -> list[Rows]:
+        no_axis = tuple(len(rows) for rows in arms.rows)
+        unmet = (0,) * len(self._resolved.when)
+        numbers = range(1, 1 + len(self._resolved.include))
+        return [(seed, *no_axis, number, *unmet) for seed in range(len(self._seeds)) for number in numbers]
 
-
-def _shown(pattern: Mapping[str, Leaf]) -> str:
-    return ", ".join(f"{key} = {leaf.text}" for key, leaf in pattern.items())
-
-
-def _point(resolved: Resolved, settings: Flat, problems: list[Problem]) -> Point:
-    name = _name(resolved, settings, problems)
-    values = nest({key: leaf.value for key, leaf in settings.items()})
-    try:
-        # Strict, as JSON: a number in quotes is a mistake, a list is a fine tuple.
-        config = RunConfig.model_validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        reason = _infeasibility(error)
-        if reason is None:
-            problems.extend(_config_problems(resolved, settings, error))
-        return Point(name, settings, None, reason)
-    problems.extend(_file_problems(resolved, settings, config))
-    problems.extend(_evaluation_problems(resolved, settings, config))
-    return Point(name, settings, config, None)
-
-
-def _infeasibility(error: ValidationError) -> str | None:
-    message = error.errors()[0]["msg"].removeprefix("Value error, ")
-    return message.removeprefix(INFEASIBLE) if message.startswith(INFEASIBLE) else None
-
-
-def _config_problems(resolved: Resolved, settings: Flat, error: ValidationError) -> Iterator[Problem]:
-    """What `RunConfig` refuses, at the lines of the spec that say it."""
-    for details in error.errors():
-        path = ".".join(str(part) for part in details["loc"])
-        key = next((known for known in leaf_keys() if path == known or path.startswith(known + ".")), "")
-        # Without a key it is about keys that do not go together, which its text names.
-        leaf = settings.get(key or _first_named(details["msg"], settings))
-        place = leaf.place if leaf else Place(resolved.file, 1)
-        yield Problem(place, explain(details, key))
-
-
-def _file_problems(resolved: Resolved, settings: Flat, config: RunConfig) -> Iterator[Problem]:
-    """A model or a file of problems that is not there: better said now than hours into a sweep."""
-    here = Place(resolved.file, 1)
-    model = settings["model"].place if "model" in settings else here
-    if message := _model_problem(config.model):
-        yield Problem(model, message)
-    for key, path in (("task.path", config.task.path), ("task.held_out_path", config.task.held_out_path)):
-        on_hub = config.task.name == "dataset" and path is not None and not is_file(path)
-        if path is not None and not on_hub and not Path(path).is_file():
-            place = settings[key].place if key in settings else here
-            yield Problem(place, f"{key}: no file '{path}'; give a {' or '.join(FILE_TYPES)} file")
-
-
-def _evaluation_problems(resolved: Resolved, settings: Flat, config: RunConfig) -> Iterator[Problem]:
-    """A dataset of the user's own has no lm-eval task that could be taken by default."""
-    evaluation = resolved.evaluation
-    if config.task.name == "dataset" and evaluation is not None and not evaluation.tasks:
-        place = settings["task.name"].place if "task.name" in settings else Place(resolved.file, 1)
-        yield Problem(
-            place,
-            "eval.tasks must name lm-eval tasks, since task.name is 'dataset'; or leave eval out "
-            "(held_out evaluates during the run)",
-        )
-
-
-def _first_named(message: str, settings: Flat) -> str:
-    """The key of the spec that a message names first."""
-    words = [word.strip(".,:;'") for word in message.split()]
-    return next((word for word in words if word in settings), "")
-
-
-def _model_problem(model: str) -> str | None:
-    folder = Path(model)
-    if model.startswith("builtin:"):
-        try:
-            model_path(model)
-        except ConfigError as error:
-            return str(error)
-    elif folder.is_dir():
-        if not (folder / "config.json").is_file():
-            return f"model: the folder '{model}' has no config.json; give one in Hugging Face format"
-    elif model.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model):
-        return f"model: no folder '{model}', and it is no name on the hub such as Qwen/Qwen3-1.7B-Base"
-    return None
-
-
-def _name(resolved: Resolved, settings: Flat, problems: list[Problem]) -> str:
-    place, template = resolved.run_name or (Place(resolved.file), _default_template(resolved))
-
-    def written(match: re.Match[str]) -> str:
-        key = "task.name" if match[1] == "task" else match[1]
-        if key not in leaf_keys():
-            problems.append(Problem(place, f"run_name: unknown key '{key}'; {suggestion(key, leaf_keys())}"))
-            return ""
-        leaf = settings.get(key)
-        return leaf.text if leaf and leaf.value is not None else str(_value(settings, key))
-
-    name = slug(re.sub(r"\{([^{}]*)\}", written, template))
-    if len(resolved.seeds) > 1:
-        name += f"_seed{settings['seed'].text}"
-    return name
-
-
-def _default_template(resolved: Resolved) -> str:
-    keys = [key for block in resolved.blocks for key in block.keys if key != "seed"]
-    return "_".join(f"{key.rpartition('.')[2]}{{{key}}}" for key in keys) or "run"
-
-
-def _merged(points: Sequence[Point], notes: list[str]) -> list[Point]:
-    """Points without those that compute the same as an earlier one."""
-    first: dict[str, Point] = {}
-    for point in points:
-        identity = point.config.run_id() if point.config else json.dumps(point.values(), sort_keys=True)
-        kept = first.setdefault(identity, point)
-        if kept is not point:
-            same = "given twice" if kept.run_name == point.run_name else f"the same as {kept.run_name}"
-            notes.append(f"{point.run_name} is {same} and is run once")
-    return list(first.values())
-
-
-def _check_names(resolved: Resolved, points: Sequence[Point], problems: list[Problem]) -> None:
-    place = resolved.run_name[0] if resolved.run_name else Place(resolved.file, 1)
-    named: dict[str, Point] = {}
-    for point in points:
-        other = named.setdefault(point.run_name, point)
-        if not point.run_name or point.run_name in RESERVED_NAMES:
-            problems.append(Problem(place, f"run_name: '{point.run_name}' cannot be used; choose another"))
-        elif other is not point:
-            differ = [k for k in leaf_keys() if point.value(k) != other.value(k) and k != "seed"]
-            problems.append(
-                Problem(
-                    place,
-                    f"two runs would be named '{point.run_name}': they differ in {', '.join(differ)}; "
-                    f"add {{{differ[0]}}} to run_name",
-                )
+    def _kept(self, space: Space, points: list[Rows]) -> list[Rows]:
+        """What is left of grid or draws once every excluded point is out."""
+        resolved = self._resolved
+        if not resolved.exclude:
+            return points
+        out = excluded(space, points, resolved.exclude, self._unmatched)
+        if points and all(out) and not resolved.include:
+            self._problems.append(
+                Problem(resolved.exclude[0].place, "exclude leaves no point at all; take some of it out")
             )
+        return [point for point, gone in zip(points, out, strict=True) if not gone]
 
+    def _conditioned(
+        self, space: Space, points: list[Rows], unmatched: list[Problem] | None = None
+    ) -> list[Rows]:
+        conditions = self._resolved.when
+        if not conditions:
+            return points
+        found = met(space, points, conditions, self._unmatched if unmatched is None else unmatched)
+        return [point[: -len(conditions)] + flags for point, flags in zip(points, found, strict=True)]
 
-def _check_reference(resolved: Resolved, points: Sequence[Point], problems: list[Problem]) -> None:
-    """The reference is one run: one for each seed, and feasible."""
-    if resolved.reference is None:
-        return
-    place, pattern = resolved.reference
-    found = [p for p in points if p.config is not None and _matches(p.settings, pattern)]
-    seeds = [point.value("seed") for point in found]
-    if not found:
-        problems.append(Problem(place, f"reference matches no run: {_shown(pattern)}; correct it"))
-    elif len(set(seeds)) < len(seeds):
-        names = ", ".join(point.run_name for point in found)
-        problems.append(Problem(place, f"reference must match one run, and matches {names}; add a key"))
+    def _names(self, space: Space, points: Sequence[Rows], grid: int) -> list[str]:
+        """The names of the grid's points, which come first, and of those included."""
+        of_grid = grid_template(self._resolved, self._problems).names(space, points[:grid])
+        if len(points) == grid:
+            return of_grid
+        return of_grid + include_template(self._resolved, self._problems).names(space, points[grid:])
 
+    def _checked(self, space: Space, points: list[Rows], names: list[str]) -> Expansion:
+        """The points that are left when all is well."""
+        resolved = self._resolved
+        found = verdicts(space, points, resolved.file)
+        feasible = [point for point, verdict in zip(points, found, strict=True) if not verdict.reason]
+        self._problems += value_problems(space, points)
+        self._problems += together_problems(found, names)
+        self._problems += file_problems(space, feasible, resolved.evaluation, resolved.file)
+        self._say_unmatched()
+        if self._problems:
+            raise SpecError(self._problems)
+        first = distinct(identities(space, points), names, self._notes)
+        points, names = [points[number] for number in first], [names[number] for number in first]
+        found = [found[number] for number in first]
+        self._problems += name_problems(resolved, space, points, names)
+        self._problems += reference_problems(resolved, space, points, names, found)
+        self._problems += feasibility_problems(resolved, space, points, names, found)
+        if self._problems:
+            raise SpecError(self._problems)
+        return Expansion(self._made(space, points, names, found), tuple(self._notes))
 
-def _check_feasible(resolved: Resolved, points: Sequence[Point], problems: list[Problem]) -> None:
-    refused = [point for point in points if point.reason]
-    if not refused or (resolved.spec.infeasible == "skip" and len(refused) < len(points)):
-        return
-    what = "every point is infeasible" if len(refused) == len(points) else "infeasible points"
-    advice = "raise max_staleness, or lower prompts_per_rollout_sync"
-    listed = "".join(f"\n    {point.run_name}: {point.reason}" for point in refused)
-    place = refused[0].settings.get("prompts_per_rollout_sync")
-    problems.append(Problem(place.place if place else Place(resolved.file, 1), f"{what}; {advice}{listed}"))
+    def _say_unmatched(self) -> None:
+        """A pattern without a match is a slip in a grid; among draws it may be chance."""
+        if self._resolved.drawing is None:
+            self._problems += self._unmatched
+        else:
+            self._notes += [f"{problem} (of those drawn)" for problem in self._unmatched]
+
+    def _made(
+        self, space: Space, points: Sequence[Rows], names: Sequence[str], found: Sequence[Verdict]
+    ) -> tuple[Point, ...]:
+        spec, conditions = self._resolved.spec, self._resolved.when
+        tags_of: dict[Rows, tuple[str, ...]] = {}
+        made = []
+        for point, name, verdict in zip(points, names, found, strict=True):
+            flags = point[len(point) - len(conditions) :]
+            if flags not in tags_of:
+                given = [
+                    tag for flag, when in zip(flags, conditions, strict=True) if flag for tag in when.tags
+                ]
+                tags_of[flags] = tuple(dict.fromkeys([*spec.tags, *given]))
+            made.append(Point(name, verdict.reason, tags_of[flags], space, point))
+        return tuple(made)

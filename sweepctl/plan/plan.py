@@ -1,27 +1,24 @@
-"""What running a sweep would do here: its runs in order, and what earlier invocations left of them."""
+"""What running a sweep would do here: its runs in order, which are meant, and what there is of them."""
 
-import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from sweepctl.attempts import AttemptRecord, failures_in_a_row
 from sweepctl.expansion.expand import Point, expand
+from sweepctl.plan.existing import Existing, Orphan, PlanState, Stale, find_orphans, read_existing
+from sweepctl.plan.select import count_due, matching
 from sweepctl.spec.file import SpecFile, load_spec
+from sweepctl.spec.keys import leaf_keys
 from sweepctl.spec.resolve import Resolved, choose_profile, resolve
-from sweepctl.states import read_status
+from trainer import fingerprint
 from trainer.config import RunConfig
+from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
-from trainer.records import RunState, RunStatus
+from trainer.records import RunStatus
 
-PlanState = Literal["new", "succeeded", "failed", "interrupted", "running", "infeasible"]
-_STATES: dict[RunState, PlanState] = {
-    RunState.SUCCEEDED: "succeeded",
-    RunState.FAILED: "failed",
-    RunState.INTERRUPTED: "interrupted",
-    RunState.RUNNING: "running",
-}
+_SPANS = 8
 
 
 @dataclass(frozen=True)
@@ -32,10 +29,14 @@ class PlannedRun:
     """`Exp1`, `Exp2`, ... in order; an infeasible point has none."""
     point: Point
     paths: RunPaths
-    state: PlanState
-    status: RunStatus | None
-    other_run: str | None
-    """The run_id of another run in its directory, which will be set aside."""
+    run_id: str
+    """The hash of all that is trained; empty for an infeasible point."""
+    inputs: dict[str, str]
+    """Fingerprints of the local files that the configuration names, by dotted key."""
+    profile: str | None
+    existing: Existing
+    selected: bool = True
+    """Whether `--only` leaves it in."""
 
     @property
     def name(self) -> str:
@@ -52,28 +53,78 @@ class PlannedRun:
     @property
     def feasible(self) -> bool:
         """Whether it can be run at all."""
-        return self.point.config is not None
+        return self.point.reason is None
+
+    @property
+    def state(self) -> PlanState:
+        """What there is of it."""
+        return self.existing.state if self.feasible else "infeasible"
+
+    @property
+    def status(self) -> RunStatus | None:
+        """What its status file says, if the directory is its own."""
+        return self.existing.status
+
+    @property
+    def attempts(self) -> tuple[AttemptRecord, ...]:
+        """Its attempts so far, oldest first."""
+        return self.existing.attempts
+
+    @property
+    def stale(self) -> tuple[Stale, ...]:
+        """What is not as it was when it was trained; of a finished run only."""
+        return self.existing.stale
+
+    @property
+    def other_run(self) -> str | None:
+        """The run_id of another run in its directory, which will be set aside."""
+        return self.existing.other_run
+
+    @property
+    def in_the_way(self) -> str | None:
+        """The run_id of what its directory holds and has to be set aside first: another run, or itself
+        when it is outdated."""
+        return self.run_id if self.state == "outdated" else self.other_run
+
+    def lookup(self, name: str) -> Any:  # noqa: ANN401 - any value of a configuration
+        """A value to select by: one of `select.PROPERTIES`, or a dotted key."""
+        match name:
+            case "label":
+                return self.label
+            case "run_name":
+                return self.name
+            case "state":
+                return self.state
+            case "tags":
+                return list(getattr(self.point, "tags", ()))
+            case "profile":
+                return self.profile
+        return self.point.value(name)
 
     def summary(self) -> dict[str, Any]:
-        """The run as a row of `plan --json`."""
-        config = self.point.config
+        """The run as a row of `plan --json`; docs/plan.md says what the keys mean."""
         per_sync = self.point.value("prompts_per_rollout_sync")
         batch = self.point.value("prompts_per_optim_step")
         return {
             "label": self.label,
             "run_name": self.name,
-            "run_id": config.run_id() if config else None,
+            "run_id": self.run_id or None,
+            "selected": self.selected,
             "state": self.state,
             "reason": self.point.reason,
+            "stale": list(self.stale),
+            "tags": list(getattr(self.point, "tags", ())),
             "max_staleness": self.point.value("max_staleness"),
             "prompts_per_optim_step": batch,
             "prompts_per_rollout_sync": per_sync,
             "sync_interval_steps": per_sync // batch,
-            "worst_case_age": config.schedule.worst_case_age() if config else None,
+            "worst_case_age": self.config.schedule.worst_case_age() if self.feasible else None,
             "max_steps": self.point.value("max_steps"),
             "seed": self.point.value("seed"),
             "step": self.status.step if self.status else 0,
-            "sets_aside": self.other_run,
+            "attempts": self.status.attempt if self.status else 0,
+            "failures_in_a_row": failures_in_a_row(self.attempts),
+            "sets_aside": self.in_the_way,
         }
 
 
@@ -84,7 +135,12 @@ class Plan:
     resolved: Resolved
     paths: SweepPaths
     runs: tuple[PlannedRun, ...]
-    notes: tuple[str, ...]
+    expansion_notes: tuple[str, ...]
+    orphaned: tuple[Orphan, ...] = ()
+    overrides: tuple[str, ...] = ()
+    """What `--set` was given."""
+    only: str | None = None
+    rerun_on: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -93,22 +149,86 @@ class Plan:
 
     @property
     def feasible(self) -> tuple[PlannedRun, ...]:
-        """The runs that can be run, in order."""
+        """The runs that can be run, in order, selected or not."""
         return tuple(run for run in self.runs if run.feasible)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What should be said before anything is run."""
+        given = (f"changed by --set: {', '.join(self.overrides)}",) if self.overrides else ()
+        stale = (note for what in ("code", "env") if (note := self._stale_note(what)))
+        return (*given, *self._selection_notes(), *self.expansion_notes, *stale)
+
     def refreshed(self) -> "Plan":
-        """The same plan with the states of now."""
-        return replace(self, runs=tuple(_planned(run.point, run.label, run.paths) for run in self.runs))
+        """The same plan, with the same runs selected, and the states of now."""
+        runs = (
+            replace(run, existing=read_existing(run.paths, run.run_id, self.rerun_on))
+            if run.feasible
+            else run
+            for run in self.runs
+        )
+        return replace(self, runs=tuple(runs))
+
+    def selecting(self, only: str) -> "Plan":
+        """The same plan with the runs selected that `only` names.
+
+        Raises:
+            ConfigError: it names none that can be run.
+        """
+        chosen = {run.name for run in matching(self.runs, only)}
+        runs = tuple(replace(run, selected=run.name in chosen) for run in self.runs)
+        if not any(run.selected and run.feasible for run in runs):
+            refused = next(run for run in runs if run.selected)
+            raise ConfigError(f"--only {only}: {refused.name} is infeasible: {refused.point.reason}")
+        return replace(self, runs=runs, only=only)
+
+    def varied(self) -> tuple[str, ...]:
+        """The dotted keys in which its points differ, in the order of the configuration."""
+        given = dict.fromkeys(key for run in self.runs for key in run.point.settings)
+        first = self.runs[0].point
+        return tuple(
+            key
+            for key in leaf_keys()
+            if key in given and any(run.point.value(key) != first.value(key) for run in self.runs)
+        )
 
     def summary(self) -> dict[str, Any]:
-        """The plan as JSON."""
+        """The plan as JSON; docs/plan.md says what the keys mean."""
+        varied = self.varied()
+        counts = count_due(self)
         return {
             "name": self.name,
             "profile": self.resolved.profile,
             "directory": str(self.paths.root),
-            "runs": [run.summary() for run in self.runs],
+            "overrides": list(self.overrides),
+            "only": self.only,
+            "rerun_on": sorted(self.rerun_on),
+            "varied": list(varied),
+            "runs": [
+                run.summary() | {"values": {key: run.point.value(key) for key in varied}} for run in self.runs
+            ],
+            "orphaned": [orphan.summary() for orphan in self.orphaned],
+            "run_would": asdict(counts),
             "notes": list(self.notes),
         }
+
+    def _selection_notes(self) -> tuple[str, ...]:
+        if self.only is None:
+            return ()
+        selected = sum(run.selected for run in self.feasible)
+        return (f"{selected:,} of {len(self.feasible):,} runs selected by --only {self.only}",)
+
+    def _stale_note(self, what: str) -> str | None:
+        finished = [run for run in self.feasible if what in run.stale]
+        if not finished:
+            return None
+        one = len(finished) == 1
+        origin = "other code" if what == "code" else "another environment"
+        come = f"{len(finished):,} finished {'run comes' if one else 'runs come'} from {origin}"
+        again = f"`--rerun-on {what}` runs {'it' if one else 'them'} again"
+        if what in self.rerun_on:
+            again = f"set aside and run again, by --rerun-on {what}"
+        return f"{come}: {spans(self.feasible, finished)}; {again}"
 
 
 def load_plan(
@@ -122,14 +242,30 @@ def load_plan(
 ) -> Plan:
     """Read a spec and plan it.
 
+    Args:
+        spec: its file.
+        profile: the profile to use, or `auto`.
+        overrides: `key=value`, as `--set` takes them.
+        runs_dir: where all sweeps are.
+        only: which runs are meant, see `select.matching`; by default all.
+        rerun_on: what makes a finished run outdated beside its configuration: `code`, `env`.
+
     Raises:
-        ConfigError: with everything wrong with the spec.
+        ConfigError: with everything wrong with the spec; or a selection that selects nothing.
     """
     file = load_spec(spec)
-    return make_plan(file, choose_profile(file.spec, profile), overrides, runs_dir)
+    plan = make_plan(file, choose_profile(file.spec, profile), overrides, runs_dir, rerun_on=rerun_on)
+    return plan.selecting(only) if only is not None else plan
 
 
-def make_plan(file: SpecFile, profile: str | None, overrides: Sequence[str], runs_dir: Path) -> Plan:
+def make_plan(
+    file: SpecFile,
+    profile: str | None,
+    overrides: Sequence[str],
+    runs_dir: Path,
+    *,
+    rerun_on: frozenset[str] = frozenset(),
+) -> Plan:
     """Plan a sweep that was read.
 
     Raises:
@@ -138,45 +274,83 @@ def make_plan(file: SpecFile, profile: str | None, overrides: Sequence[str], run
     resolved = resolve(file, profile, overrides)
     expansion = expand(resolved)
     paths = SweepPaths(runs_dir.resolve() / resolved.spec.name)
-    labels = _labels(expansion.points, several_seeds=len(resolved.seeds) > 1)
+    points, notes = _identified(expansion.points)
+    labels = _labels(points, several_seeds=len(resolved.seeds) > 1)
     runs = tuple(
-        _planned(point, label, paths.run(point.run_name))
-        for point, label in zip(expansion.points, labels, strict=True)
+        PlannedRun(
+            label=label,
+            point=point,
+            paths=paths.run(point.run_name),
+            run_id=run_id,
+            inputs=inputs,
+            profile=profile,
+            existing=read_existing(paths.run(point.run_name), run_id, rerun_on) if run_id else Existing(),
+        )
+        for (point, run_id, inputs), label in zip(points, labels, strict=True)
     )
-    return Plan(resolved, paths, runs, expansion.notes)
+    return Plan(
+        resolved=resolved,
+        paths=paths,
+        runs=runs,
+        expansion_notes=(*expansion.notes, *notes),
+        orphaned=find_orphans(paths, {run.name: run.run_id for run in runs if run.feasible}),
+        overrides=tuple(overrides),
+        rerun_on=rerun_on,
+    )
 
 
-def _labels(points: Sequence[Point], *, several_seeds: bool) -> list[str | None]:
+_Identified = tuple[Point, str, dict[str, str]]
+"""A point, its run_id and the fingerprints of its inputs."""
+
+
+def _identified(points: Sequence[Point]) -> tuple[list[_Identified], list[str]]:
+    """Each point with its identity. Points that train on the same content under two names are one."""
+    cache: dict[tuple[str, str | None], dict[str, str]] = {}
+    first: dict[str, str] = {}
+    kept: list[_Identified] = []
+    notes: list[str] = []
+    for point in points:
+        if point.config is None:
+            kept.append((point, "", {}))
+            continue
+        files = (point.config.model, point.config.task.path)
+        if files not in cache:
+            cache[files] = fingerprint.inputs(point.config)
+        run_id = point.config.run_id(cache[files])
+        same = first.setdefault(run_id, point.run_name)
+        if same == point.run_name:
+            kept.append((point, run_id, cache[files]))
+        else:
+            notes.append(f"{point.run_name} trains on the same files as {same} and is run once")
+    return kept, notes
+
+
+def _labels(points: Sequence[_Identified], *, several_seeds: bool) -> list[str | None]:
     """Numbers for the arms, in order; runs that differ only by seed share theirs."""
     numbers: dict[str, int] = {}
     labels: list[str | None] = []
-    for point in points:
+    for point, run_id, inputs in points:
         if point.config is None:
             labels.append(None)
             continue
-        arm = point.config.model_copy(update={"seed": 0}).run_id()
+        arm = point.config.model_copy(update={"seed": 0}).run_id(inputs) if several_seeds else run_id
         number = numbers.setdefault(arm, len(numbers) + 1)
         labels.append(f"Exp{number}" + (f"-seed{point.config.seed}" if several_seeds else ""))
     return labels
 
 
-def _planned(point: Point, label: str | None, paths: RunPaths) -> PlannedRun:
-    if point.config is None:
-        return PlannedRun(label, point, paths, "infeasible", None, None)
-    found = directory_run_id(paths)
-    if found is not None and found != point.config.run_id():
-        return PlannedRun(label, point, paths, "new", None, found)
-    status = read_status(paths) if found else None
-    state: PlanState = _STATES.get(status.state, "new") if status else "new"
-    return PlannedRun(label, point, paths, state, status, None)
-
-
-def directory_run_id(paths: RunPaths) -> str | None:
-    """Whose directory this is: None where there is none, `unknown` where nothing tells."""
-    if not paths.root.exists():
-        return None
-    try:
-        found = json.loads(paths.config.read_bytes())["run_id"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "unknown" if any(paths.root.iterdir()) else None
-    return found if isinstance(found, str) and re.fullmatch(r"[0-9a-f]{12}", found) else "unknown"
+def spans(runs: Sequence[PlannedRun], chosen: Sequence[PlannedRun]) -> str:
+    """The labels of some runs, neighbours joined: `Exp1-Exp3, Exp5`."""
+    positions = {run.name: position for position, run in enumerate(runs)}
+    groups: list[list[PlannedRun]] = []
+    for run in chosen:
+        if groups and positions[run.name] == positions[groups[-1][-1].name] + 1:
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+    joint = " to " if any("-" in (run.label or "") for run in chosen) else "-"
+    words = [
+        str(group[0].label) if len(group) == 1 else f"{group[0].label}{joint}{group[-1].label}"
+        for group in groups
+    ]
+    return ", ".join(words[:_SPANS]) + (f" and {len(words) - _SPANS} more" if len(words) > _SPANS else "")

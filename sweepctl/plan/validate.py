@@ -24,7 +24,7 @@ class Validation:
         """A line for each profile, with every word that expansion had to say."""
         lines = []
         for profile, expansion in self.profiles.items():
-            runs = sum(point.config is not None for point in expansion.points)
+            runs = sum(point.reason is None for point in expansion.points)
             infeasible = len(expansion.points) - runs
             skipped = f", {infeasible} infeasible" if infeasible else ""
             of = f" [{profile}]" if profile else ""
@@ -39,8 +39,8 @@ class Validation:
             "profiles": [
                 {
                     "profile": profile,
-                    "runs": [point.run_name for point in expansion.points if point.config],
-                    "infeasible": [point.run_name for point in expansion.points if not point.config],
+                    "runs": [point.run_name for point in expansion.points if not point.reason],
+                    "infeasible": [point.run_name for point in expansion.points if point.reason],
                     "notes": list(expansion.notes),
                 }
                 for profile, expansion in self.profiles.items()

@@ -1,4 +1,4 @@
-"""The rollout engine that all runs and the evaluation share: one at a time, started when first needed."""
+"""The warm rollout engine of a slot, which its runs and evaluations share: started when first needed."""
 
 import tempfile
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from sweepctl.machine import Placement
+from sweepctl.running.slots import Slot
 from trainer.errors import ConfigError
 from trainer.settings import EngineSettings
 
@@ -37,6 +37,7 @@ class StartServer(Protocol):
         log: Path,
         cores: tuple[int, ...],
         device: str | None,
+        while_waiting: Callable[[], None],
     ) -> Server:
         """Start an engine for `model`, listening on `socket`."""
 
@@ -64,26 +65,43 @@ def start_vllm(
     log: Path,
     cores: tuple[int, ...],
     device: str | None,
+    while_waiting: Callable[[], None],
 ) -> Server:
     """Start `vllm serve`."""
     from trainer.server import VllmServer  # noqa: PLC0415 - httpx is slow to import
 
-    return VllmServer.start(model, settings=settings, socket=socket, log=log, cores=cores, device=device)
+    return VllmServer.start(
+        model,
+        settings=settings,
+        socket=socket,
+        log=log,
+        cores=cores,
+        device=device,
+        while_waiting=while_waiting,
+    )
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """Where engines come from."""
+
+    available: Callable[[], bool] = vllm_available
+    start: StartServer = start_vllm
 
 
 @dataclass
-class SharedEngine:
+class WarmEngine:
     """Holds at most one engine. Leaving the context ends it."""
 
+    slot: Slot
     log: Path
-    placement: Placement
-    available: Callable[[], bool] = vllm_available
-    start: StartServer = start_vllm
-    announce: Callable[[str], None] = lambda _: None
+    kind: EngineKind
+    say: Callable[[str], None]
     start_seconds: list[float] = field(default_factory=list)
     """How long each start took, for timings.json."""
+    key: EngineKey | None = None
+    """What the engine that runs was started for."""
     _server: Server | None = None
-    _key: EngineKey | None = None
     _folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
@@ -100,8 +118,10 @@ class SharedEngine:
             if self._folder is not None:
                 self._folder.cleanup()
 
-    def socket_for(self, key: EngineKey) -> Path | None:
+    def socket_for(self, key: EngineKey, while_waiting: Callable[[], None]) -> Path | None:
         """The socket of a healthy engine for `key`, started now if need be; None where vLLM is not used.
+
+        `while_waiting` is called again and again while one starts; what it raises ends it.
 
         Raises:
             EngineError: when it does not start.
@@ -109,38 +129,42 @@ class SharedEngine:
         """
         if key.settings.name == "transformers":
             return None
-        if not self.available():
+        if not self.kind.available():
             if key.settings.name == "vllm":
                 raise ConfigError(
                     "engine.name is vllm, which is not installed here; install it or use 'auto'"
                 )
             return None
-        if self._server is not None and (self._key != key or not self._server.healthy()):
-            self.announce("the engine is ended: it answers no more, or another model is needed")
+        if self._server is not None and self.key != key:
+            self.say(f"the engine for {self.key.model if self.key else ''} makes room for {key.model}")
+            self.stop()
+        if self._server is not None and not self._server.healthy():
+            self.say(f"the engine does not answer any more and is replaced (log: {self.log})")
             self.stop()
         if self._server is None:
-            self._start(key)
+            self._start(key, while_waiting)
         return self._server.socket if self._server else None
 
     def stop(self) -> None:
         """End the engine, if there is one."""
-        server, self._server = self._server, None
+        server, self._server, self.key = self._server, None, None
         if server is not None:
             server.stop()
 
-    def _start(self, key: EngineKey) -> None:
+    def _start(self, key: EngineKey, while_waiting: Callable[[], None]) -> None:
         if self._folder is None:
-            raise RuntimeError("SharedEngine is used outside its context")
-        self.announce(f"starting the engine for {key.model} (log: {self.log})")
+            raise RuntimeError("WarmEngine is used outside its context")
+        self.say(f"starting the engine for {key.model} on {self.slot.name} (log: {self.log})")
         began = time.monotonic()
-        self._server = self.start(
+        self._server = self.kind.start(
             key.model,
             settings=key.settings,
             socket=Path(self._folder.name) / "engine.sock",
             log=self.log,
-            cores=self.placement.engine_cores,
-            device=self.placement.engine_device,
+            cores=self.slot.engine_cores,
+            device=self.slot.engine_device,
+            while_waiting=while_waiting,
         )
-        self._key = key
+        self.key = key
         self.start_seconds.append(time.monotonic() - began)
-        self.announce(f"engine ready after {self.start_seconds[-1]:.0f} s")
+        self.say(f"engine ready after {self.start_seconds[-1]:.0f} s")

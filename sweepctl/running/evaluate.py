@@ -36,8 +36,7 @@ def evaluations(plan: Plan, succeeded: Sequence[PlannedRun]) -> dict[EngineKey, 
 
 def config_path(plan: Plan, index: int) -> Path:
     """Where the evaluations of the index-th engine are written; most sweeps have one."""
-    path = plan.paths.evaluation_config
-    return path if index == 0 else path.with_stem(f"{path.stem}-{index + 1}")
+    return plan.paths.evaluation_config(index)
 
 
 def write_config(path: Path, file: EvaluationFile) -> None:

@@ -1,33 +1,57 @@
-"""What is put on record beside the runs.
+"""`sweep.json`: what a sweep was meant to be, and where and from which code it was run."""
 
-`sweep.json`: what a sweep was meant to be, and where and from which code it was run. `timings.json`: how
-long it took.
-"""
-
+import hashlib
 import json
 import time
 from pathlib import Path
 from typing import Any
 
 from sweepctl.files import write_atomically
+from sweepctl.git import GitState, git_state, git_state_of
 from sweepctl.plan.plan import Plan, PlannedRun
-from sweepctl.provenance import environment, git_state
+from sweepctl.provenance import environment
 from sweepctl.spec.keys import nest
 from sweepctl.spec.model import EvalSpec
 from sweepctl.spec.settings import Flat
 
 
 def write_manifest(plan: Plan, *, trains: bool) -> None:
-    """Replace the sweep's manifest with this plan's.
+    """Replace the sweep's manifest with this plan's, and beside it what the working tree had uncommitted.
 
     The same runs keep the date of their first plan. While none is trained again, they also keep the
     environment and the code they came from, which may not be today's.
     """
     new, earlier = manifest(plan), _earlier(plan.paths.manifest)
-    if [run.get("run_id") for run in earlier.get("runs", [])] == [run["run_id"] for run in new["runs"]]:
-        kept = ["created_unix"] if trains else ["created_unix", "environment", "git"]
-        new.update({key: earlier[key] for key in kept if key in earlier})
+    same = [run.get("run_id") for run in earlier.get("runs", [])] == [run["run_id"] for run in new["runs"]]
+    if same and "created_unix" in earlier:
+        new["created_unix"] = earlier["created_unix"]
+    if same and not trains and "git" in earlier:
+        new.update({key: earlier[key] for key in ("environment", "git") if key in earlier})
+    else:
+        new["git"] = _record_git(plan)
     write_atomically(plan.paths.manifest, json.dumps(new, indent=2))
+
+
+def _record_git(plan: Plan) -> dict[str, Any]:
+    """The state of sweepctl's repository, and of the spec's where that is another; writes their diffs."""
+    runs_dir = plan.paths.root.parent
+    code = git_state_of(Path(__file__), without=runs_dir)
+    found = _git_entry(code, plan.paths.git_diff("code"))
+    spec = git_state(Path(plan.resolved.file).resolve().parent, without=runs_dir)
+    other = spec if spec.root != code.root else GitState()
+    entry = _git_entry(other, plan.paths.git_diff("spec"))
+    return {**found, "spec": entry} if other.commit else found
+
+
+def _git_entry(state: GitState, diff: Path) -> dict[str, Any]:
+    if not state.diff:
+        diff.unlink(missing_ok=True)  # of an earlier plan
+        return {"commit": state.commit, "dirty": state.dirty}
+    partial = diff.with_name(f".{diff.name}.partial")
+    partial.write_bytes(state.diff)
+    partial.replace(diff)
+    digest = hashlib.sha256(state.diff).hexdigest()
+    return {"commit": state.commit, "dirty": True, "diff": {"file": diff.name, "sha256": digest}}
 
 
 def _earlier(path: Path) -> dict[str, Any]:
@@ -39,7 +63,7 @@ def _earlier(path: Path) -> dict[str, Any]:
 
 
 def manifest(plan: Plan) -> dict[str, Any]:
-    """The plan as `results` reads it."""
+    """The plan as `results` reads it, but for the state of git."""
     resolved = plan.resolved
     evaluation = resolved.evaluation
     models = dict.fromkeys(run.config.model for run in plan.feasible)
@@ -56,7 +80,6 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "base_models": list(models) if evaluation and evaluation.base_model else [],
         "runs": [_run(run) for run in plan.runs],
         "environment": environment(),
-        "git": git_state(Path(__file__).parent),
     }
 
 
@@ -90,48 +113,3 @@ def _run(run: PlannedRun) -> dict[str, Any]:
         "reason": run.point.reason,
         "config": run.point.values(),
     }
-
-
-class Timings:
-    """`timings.json`: how long the parts of each invocation took, for whoever plans the next sweep.
-
-    The record of this invocation is added to those of earlier ones, and written after every entry.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._earlier = _invocations(path)
-        self._this: dict[str, Any] = {
-            "started_unix": time.time(),
-            "engine_starts_s": [],
-            "runs": [],
-            "evaluation_s": None,
-        }
-
-    def engine_starts(self, seconds: list[float]) -> None:
-        """How long each start of the engine took."""
-        if seconds:
-            self._this["engine_starts_s"] = [round(each, 3) for each in seconds]
-            self._write()
-
-    def run(self, name: str, state: str, seconds: float) -> None:
-        """How long a run's process took, its start included."""
-        self._this["runs"].append({"run_name": name, "state": state, "seconds": round(seconds, 3)})
-        self._write()
-
-    def evaluation(self, seconds: float) -> None:
-        """How long all evaluations took."""
-        self._this["evaluation_s"] = round(seconds, 3)
-        self._write()
-
-    def _write(self) -> None:
-        content = {"version": 1, "invocations": [*self._earlier, self._this]}
-        write_atomically(self._path, json.dumps(content, indent=2))
-
-
-def _invocations(path: Path) -> list[Any]:
-    try:
-        found = json.loads(path.read_bytes())["invocations"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return found if isinstance(found, list) else []

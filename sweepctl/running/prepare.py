@@ -1,92 +1,79 @@
-"""Before anything starts: the sweep's lock, which runs are to be run, and directories ready for them."""
+"""Before anything starts: no earlier process still at work, and directories ready for the runs."""
 
-import json
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from sweepctl.errors import SweepLockedError
+from sweepctl.attempts import append_attempt
 from sweepctl.files import write_atomically
-from sweepctl.machine import Placement
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.states import write_pending
 from trainer.config import Resources, RunFile
-from trainer.errors import ConfigError, SweepctlError
-from trainer.paths import SweepPaths
+from trainer.errors import SweepctlError
+
+ORPHAN_PATIENCE_S = 30.0
+"""A killed sweepctl's runs are told to end by their guards, and ended after ten seconds."""
+_POLL_S = 0.2
 
 
-@contextmanager
-def sweep_lock(sweep: SweepPaths) -> Iterator[None]:
-    """Hold the sweep's lock: one `sweepctl run` of a sweep at a time.
-
-    Raises:
-        SweepLockedError: another process holds it; the message says which and since when.
-        ConfigError: the sweep's folder cannot be made or written to.
-    """
-    # Beside the lock and not in it: whoever only tries the lock empties that file.
-    holder = sweep.lock.with_name(sweep.lock.name + ".holder.json")
-    lock = FileLock(sweep.lock)
-    try:
-        sweep.root.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise SweepLockedError(f"{sweep.root}: this sweep is being run{_held_by(holder)}") from None
-    except OSError as error:
-        raise ConfigError(
-            f"{sweep.root}: cannot be written to: {error.strerror}; "
-            "name a folder that you may write to with --runs-dir"
-        ) from None
-    try:
-        write_atomically(holder, json.dumps({"pid": os.getpid(), "since_unix": time.time()}))
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def refuse_running(plan: Plan) -> None:
-    """Nobody else may be training a run of a sweep whose lock is ours.
+def wait_for_orphans(
+    plan: Plan, say: Callable[[str], None], while_waiting: Callable[[], None], patience_s: float
+) -> Plan:
+    """Wait until nobody trains a run of a sweep whose lock is ours; the plan with the states of then.
 
     Raises:
-        SweepctlError: a trainer of an earlier invocation, or one started by hand, still lives.
+        SweepctlError: a trainer goes on living, such as one started by hand.
     """
-    for run in plan.feasible:
-        if run.state == "running" and run.status is not None:
+    deadline, said = time.monotonic() + patience_s, False
+    while busy := [run for run in plan.refreshed().feasible if run.state == "running" and run.selected]:
+        run = busy[0]
+        pid = run.status.pid if run.status else None
+        if time.monotonic() > deadline:
             raise SweepctlError(
-                f"{run.paths.status}: process {run.status.pid} is training {run.name} already; "
-                f"wait for it, or end it with `kill {run.status.pid}`"
+                f"{run.paths.status}: process {pid} is training {run.name} already; "
+                f"wait for it, or end it with `kill {pid}`"
             )
-
-
-def select(plan: Plan, *, retry_failed: bool, force: bool) -> tuple[PlannedRun, ...]:
-    """The runs to run: what has succeeded is not run again, what has failed only when asked."""
-    states = {"new", "interrupted"} | ({"failed"} if retry_failed else set())
-    return tuple(run for run in plan.feasible if force or run.state in states)
+        if not said:
+            say(f"waiting for process {pid} to end, which trains {run.name} since an earlier invocation")
+            said = True
+        while_waiting()
+        time.sleep(_POLL_S)
+    return plan.refreshed()
 
 
 def prepare(
-    plan: Plan, todo: tuple[PlannedRun, ...], placement: Placement, say: Callable[[str], None], *, force: bool
+    plan: Plan,
+    todo: tuple[PlannedRun, ...],
+    say: Callable[[str], None],
+    *,
+    retry_failed: bool,
+    force: bool,
 ) -> None:
     """Set aside what is in the way, and write each run's configuration and first status."""
     for run in todo:
-        if run.other_run is not None or (force and run.paths.root.exists()):
+        if run.paths.root.exists() and (run.other_run is not None or force or run.state == "outdated"):
             moved = set_aside(run.paths.root)
             say(f"{run.name}: what was in its directory is set aside as {moved.name}")
-        file = RunFile(
-            sweep=plan.name,
-            run_name=run.name,
-            run_id=run.config.run_id(),
-            profile=plan.resolved.profile,
-            config=run.config,
-            resources=Resources(cores=placement.learner_cores, device=placement.learner_device),
-        )
-        write_atomically(run.paths.config, file.model_dump_json(indent=2))
+        elif run.state == "failed" and retry_failed:
+            append_attempt(run.paths, "reset")
+        write_config(plan, run, Resources())
         if not run.paths.status.exists():
             write_pending(run.paths, run.config.max_steps)
+
+
+def write_config(plan: Plan, run: PlannedRun, resources: Resources) -> None:
+    """Write what `python -m trainer --config` reads; where it runs is known once it has a slot."""
+    file = RunFile(
+        sweep=plan.name,
+        run_name=run.name,
+        run_id=run.run_id,
+        profile=plan.resolved.profile,
+        tags=getattr(run.point, "tags", ()),
+        inputs=run.inputs,
+        config=run.config,
+        resources=resources,
+    )
+    write_atomically(run.paths.config, file.model_dump_json(indent=2))
 
 
 def set_aside(directory: Path) -> Path:
@@ -96,12 +83,3 @@ def set_aside(directory: Path) -> Path:
     while target.exists():
         target, number = directory.with_name(f"{stem}-{number}"), number + 1
     return directory.rename(target)
-
-
-def _held_by(holder: Path) -> str:
-    try:
-        found = json.loads(holder.read_text(encoding="utf-8"))
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found["since_unix"]))
-        return f" by process {found['pid']} since {since}; wait for it, or end it with `kill {found['pid']}`"
-    except (OSError, ValueError, KeyError):
-        return "; wait for it to end"

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,8 +18,13 @@ class GuardedProcess:
     Use as a context manager: leaving it kills what is still running.
     """
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        self._process, self._lifeline = start_guarded(command, log)
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start `command`, its output appended to `log`, with `environment` set beside this process's."""
+        self._process, self._lifeline = start_guarded(
+            command, log, environment={**os.environ, **(environment or {})}
+        )
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -36,13 +41,13 @@ class GuardedProcess:
         return self._process.pid
 
     def poll(self) -> int | None:
-        """The exit code, or None while it runs."""
-        return self._process.poll()
+        """The exit code, 128 + n for signal n; None while it runs."""
+        return _shell_code(self._process.poll())
 
     def wait(self, timeout_s: float) -> int | None:
-        """The exit code, or None when it still runs after `timeout_s`."""
+        """The exit code, 128 + n for signal n; None when it still runs after `timeout_s`."""
         try:
-            return self._process.wait(timeout_s)
+            return _shell_code(self._process.wait(timeout_s))
         except subprocess.TimeoutExpired:
             return None
 
@@ -69,3 +74,8 @@ class GuardedProcess:
         except (ProcessLookupError, PermissionError):
             return False  # macOS says EPERM for a group of zombies
         return True
+
+
+def _shell_code(code: int | None) -> int | None:
+    """The guard passes on its command's code so; killed itself, it has a negative one."""
+    return 128 - code if code is not None and code < 0 else code

@@ -1,23 +1,24 @@
-"""Waiting for a child process: until it ends, its time is up, or sweepctl is asked to stop.
+"""Waiting for a job: until it ends, its time is up, it stands still, or sweepctl is asked to stop.
 
-Ctrl-C and SIGTERM: once asks the process to end, twice kills it.
+Ctrl-C and SIGTERM: once asks all jobs to end, twice kills them.
 """
 
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from types import FrameType, TracebackType
 from typing import Self
 
-from sweepctl.running.process import GuardedProcess
+from sweepctl.running.executor import Job
 
 DRAIN_S = 600.0
-"""How long a process may take to end once asked to stop: a run finishes its step and writes a checkpoint,
+"""How long a job may take to end once asked to stop: a run finishes its step and writes a checkpoint,
 which takes minutes for a large model. Who does not want to wait asks twice."""
+IDLE_DRAIN_S = 30.0
+"""And one that stands still, which will hardly listen."""
 _POLL_S = 0.1
-_TICK_S = 1.0
 
 
 class StopRequestedError(Exception):
@@ -29,7 +30,6 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.count = 0
-        self._raise = False
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -43,65 +43,63 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    @contextmanager
-    def breaking_in(self) -> Iterator[None]:
-        """Raise StopRequestedError at once while in here: for calls that block and cannot be asked."""
-        self.check()
-        self._raise = True
-        try:
-            yield
-        finally:
-            self._raise = False
-
     def check(self) -> None:
         """Raise StopRequestedError if a request has come."""
         if self.count:
             raise StopRequestedError
 
+    def request(self, *, now: bool = False) -> None:
+        """Ask from within; `now` kills."""
+        self.count += 2 if now else 1
+
     def _received(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-        if self._raise:
-            self._raise = False  # cleaning up must not be broken into
-            raise StopRequestedError
+        self.request()
 
 
 class Cause(StrEnum):
-    """Why a process ended."""
+    """Why a job ended."""
 
     ITSELF = "itself"
     STOPPED = "stopped"
     TIMEOUT = "timeout"
+    IDLE = "idle"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a job may take, and how long it may show no sign of life; None: for ever."""
+
+    run_s: float | None = None
+    idle_s: float | None = None
 
 
 def supervise(
-    process: GuardedProcess,
-    stop: StopSignals,
-    tick: Callable[[], None],
-    say: Callable[[str], None],
-    timeout_s: float | None = None,
+    job: Job, stop: StopSignals, limits: Limits, sign_of_life: Callable[[], object]
 ) -> tuple[int, Cause]:
-    """Wait for the end of `process`, calling `tick` every second; its exit code and why it ended."""
-    began = time.monotonic()
-    next_tick = began
-    while (code := process.wait(_POLL_S)) is None:
+    """Wait for the end of `job`; its exit code and why it ended.
+
+    `sign_of_life` is anything that differs as long as it goes on, such as the size of a file.
+    """
+    began = changed = time.monotonic()
+    seen = sign_of_life()
+    while (code := job.wait(_POLL_S)) is None:
         now = time.monotonic()
         if stop.count:
-            say(f"stopping: up to {DRAIN_S:.0f} s for the run to end; again to kill")
-            return _drain(process, stop), Cause.STOPPED
-        if timeout_s is not None and now - began > timeout_s:
-            return _drain(process, stop), Cause.TIMEOUT
-        if now >= next_tick:
-            tick()
-            next_tick = now + _TICK_S
+            return _drain(job, stop), Cause.STOPPED
+        if (sign := sign_of_life()) != seen:
+            seen, changed = sign, now
+        if limits.run_s is not None and now - began > limits.run_s:
+            return _drain(job, stop), Cause.TIMEOUT
+        if limits.idle_s is not None and now - changed > limits.idle_s:
+            return _drain(job, stop, IDLE_DRAIN_S), Cause.IDLE
     return code, Cause.ITSELF
 
 
-def _drain(process: GuardedProcess, stop: StopSignals) -> int:
-    """Ask once, wait, and kill when that takes too long or another request comes."""
-    requests = stop.count
-    process.interrupt()
-    deadline = time.monotonic() + DRAIN_S
-    while (code := process.wait(_POLL_S)) is None:
-        if stop.count > requests or time.monotonic() > deadline:
-            process.kill()
+def _drain(job: Job, stop: StopSignals, patience_s: float = DRAIN_S) -> int:
+    """Ask once, wait, and kill when that takes too long or a second request has come."""
+    job.interrupt()
+    deadline = time.monotonic() + patience_s
+    while (code := job.wait(_POLL_S)) is None:
+        if stop.count > 1 or time.monotonic() > deadline:
+            job.kill()
     return code

@@ -1,42 +1,26 @@
-"""A spec file as YAML 1.2, remembering for every value its line and how it was written.
+"""A spec file: read, and checked for its shape."""
 
-The node tree is read instead of plain data because a run's name prints `1e-6` as `1e-6`, which a
-float has forgotten, and because every message names a line.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sweepctl.errors import Place, Problem, SpecError, nearest, suggestion
 from sweepctl.spec.keys import leaf_keys, section_keys
-from sweepctl.spec.model import EvalSpec, Profile, ResourcesSpec, Retry, Spec, Timeout
+from sweepctl.spec.model import EvalSpec, Profile, ResourcesSpec, Retry, Spec, Timeout, When
+from sweepctl.spec.source import KeyPath, Source, parse
 from trainer.errors import ConfigError
 
-KeyPath = tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Parsed YAML with the place and the text of everything in it."""
-
-    file: str
-    data: Any
-    lines: Mapping[KeyPath, int]
-    texts: Mapping[KeyPath, str]
-
-    def place(self, path: KeyPath) -> Place:
-        """Where `path` was written, or the nearest thing around it that was."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return Place(self.file, self.lines.get(path))
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "eval": EvalSpec,
+    "timeout": Timeout,
+    "retry": Retry,
+    "resources": ResourcesSpec,
+    "when": When,
+}
 
 
 @dataclass(frozen=True)
@@ -54,94 +38,21 @@ def load_spec(path: Path) -> SpecFile:
         ConfigError: if the file cannot be read.
         SpecError: with every problem of shape, each at its line.
     """
-    source = parse(_read(path), str(path))
+    return checked(parse(_read(path), str(path)))
+
+
+def checked(source: Source) -> SpecFile:
+    """The spec that parsed YAML holds.
+
+    Raises:
+        SpecError: with every problem of shape, each at its line.
+    """
     if not isinstance(source.data, dict):
         raise SpecError([Problem(Place(source.file, 1), "a spec is a map; it starts with `version: 1`")])
     try:
         return SpecFile(Spec.model_validate(source.data), source)
     except ValidationError as error:
-        raise SpecError(_problem(source, details) for details in error.errors()) from None
-
-
-def parse(text: str, file: str) -> Source:
-    """Parse YAML 1.2.
-
-    Raises:
-        SpecError: on a syntax error, a key given twice, a key that is no text, or a loop of aliases.
-    """
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        root = yaml.compose(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise SpecError([Problem(Place(file, line), f"not valid YAML: {error.problem}")]) from None
-    except YAMLError as error:
-        raise SpecError([Problem(Place(file, 1), f"not valid YAML: {str(error).splitlines()[0]}")]) from None
-    reader = _NodeReader(yaml, file)
-    data = None if root is None else reader.read(root, (), root.start_mark.line + 1)
-    reader.lines.setdefault((), 1)
-    if reader.problems:
-        raise SpecError(reader.problems)
-    return Source(file, data, reader.lines, reader.texts)
-
-
-class _NodeReader:
-    """Turns YAML nodes into plain data, noting line and text of each."""
-
-    def __init__(self, yaml: YAML, file: str) -> None:
-        self._construct = yaml.constructor.construct_object
-        self._file = file
-        self._open: set[int] = set()
-        self.lines: dict[KeyPath, int] = {}
-        self.texts: dict[KeyPath, str] = {}
-        self.problems: list[Problem] = []
-
-    def read(self, node: Node, path: KeyPath, line: int) -> Any:  # noqa: ANN401 - raw YAML
-        self.lines[path] = line
-        if isinstance(node, ScalarNode):
-            self.texts[path] = node.value
-            return self._scalar(node, line)
-        if id(node) in self._open:
-            self._complain(line, "an alias that contains itself")
-            return None
-        self._open.add(id(node))
-        value: Any = None
-        if isinstance(node, MappingNode):
-            value = self._map(node, path)
-        elif isinstance(node, SequenceNode):
-            value = self._list(node, path)
-        self._open.remove(id(node))
-        return value
-
-    def _scalar(self, node: ScalarNode, line: int) -> Any:  # noqa: ANN401 - raw YAML
-        try:
-            return self._construct(node)
-        except (YAMLError, ValueError) as error:
-            self._complain(line, f"cannot read {node.value!r}: {str(error).splitlines()[0]}")
-            return None
-
-    def _map(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            key = key_node.value
-            if not isinstance(key, str):
-                self._complain(line, "a key is a single word, found a list or a map")
-                continue
-            if key in result:
-                self._complain(line, f"'{key}' is given twice; first on line {self.lines[*path, key]}")
-                continue
-            result[key] = self.read(value_node, (*path, key), line)
-        return result
-
-    def _list(self, node: SequenceNode, path: KeyPath) -> list[Any]:
-        return [
-            self.read(item, (*path, index), item.start_mark.line + 1) for index, item in enumerate(node.value)
-        ]
-
-    def _complain(self, line: int, message: str) -> None:
-        self.problems.append(Problem(Place(self._file, line), message))
+        raise SpecError(_problems(source, error.errors())) from None
 
 
 def show(value: Any) -> str:  # noqa: ANN401 - raw YAML
@@ -152,45 +63,59 @@ def show(value: Any) -> str:  # noqa: ANN401 - raw YAML
 
 def explain(details: ErrorDetails, key: str) -> str:
     """What pydantic found, in one line: `key: should be greater than 0, found -1`."""
+    return _with_value(_message(details), details, key)
+
+
+def _message(details: ErrorDetails) -> str:
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if details["type"] == "string_pattern_mismatch":
         message = "should be letters, digits, '.', '_' and '-' only"
     for python, yaml in (("tuple", "list"), ("dictionary", "map"), ("string", "text")):
         message = message.replace(f"a valid {python}", f"a {yaml}")
-    message = message[:1].lower() + message[1:]
+    return message[:1].lower() + message[1:]
+
+
+def _with_value(message: str, details: ErrorDetails, key: str) -> str:
     return f"{key}: {message}, found {show(details['input'])}" if key else message
 
 
-def _problem(source: Source, details: ErrorDetails) -> Problem:
-    """A shape error at its line. pydantic puts names of union members into paths; those are dropped."""
-    path: KeyPath = ()
-    for part in details["loc"]:
-        if (*path, part) in source.lines:
-            path = (*path, part)
-    if details["type"] == "extra_forbidden":
-        known = list(_fields_at(path[:-1]))
+def _problems(source: Source, errors: Iterable[ErrorDetails]) -> Iterator[Problem]:
+    """Shape errors at their lines; what the members of a union say of one value is one problem."""
+    at: dict[KeyPath, list[ErrorDetails]] = {}
+    for details in errors:
+        path: KeyPath = ()
+        for part in details["loc"]:  # pydantic puts names of union members in between
+            if (*path, part) in source.places:
+                path = (*path, part)
+        missing = (details["loc"][-1],) if details["type"] == "missing" else ()
+        at.setdefault((*path, *missing), []).append(details)
+    for path, found in at.items():
+        yield Problem(source.place(path), _shape_message(path, found))
+
+
+def _shape_message(path: KeyPath, found: Sequence[ErrorDetails]) -> str:
+    if found[0]["type"] == "extra_forbidden":
+        known = _keys_at(path[:-1])
         key = str(path[-1])
         belongs_inside = nearest(key, known) is None and (key in leaf_keys() or key in section_keys())
         hint = "it belongs under 'base'" if belongs_inside else suggestion(key, known)
-        message = f"unknown key '{key}'; {hint}"
-    elif details["type"] == "missing":
-        message = f"the key '{details['loc'][-1]}' is missing"
-    else:
-        message = explain(details, ".".join(str(part) for part in path))
-    return Problem(source.place(path), message)
+        return f"unknown key '{key}'; {hint}"
+    if found[0]["type"] == "missing":
+        return f"the key '{path[-1]}' is missing"
+    first, *others = dict.fromkeys(_message(details) for details in found)
+    message = " or ".join([first, *(other.removeprefix("should be ") for other in others)])
+    return _with_value(message, found[0], ".".join(str(part) for part in path))
 
 
-def _fields_at(path: KeyPath) -> Mapping[str, object]:
+def _keys_at(path: KeyPath) -> list[str]:
     """The keys that are known at a place of the spec."""
-    submodels: dict[str | int, type[BaseModel]] = {
-        "eval": EvalSpec,
-        "timeout": Timeout,
-        "retry": Retry,
-        "resources": ResourcesSpec,
-    }
-    if len(path) == 2 and path[0] == "profiles":
-        return Profile.model_fields
-    return submodels[path[-1]].model_fields if path else Spec.model_fields
+    model: type[BaseModel] = Spec
+    if path and path[0] == "profiles":
+        model, path = Profile, path[2:]
+    for part in path:
+        if isinstance(part, str):
+            model = _SECTIONS[part]
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _read(path: Path) -> str:

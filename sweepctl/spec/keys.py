@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from trainer.config import RunConfig
 
@@ -12,7 +13,18 @@ from trainer.config import RunConfig
 @cache
 def leaf_keys() -> tuple[str, ...]:
     """Every key that holds a value, dotted, in the order of `RunConfig`."""
-    return tuple(_walk(RunConfig, ""))
+    return tuple(fields())
+
+
+@cache
+def fields() -> Mapping[str, FieldInfo]:
+    """What each key may hold."""
+    return dict(_walk(RunConfig, ""))
+
+
+def is_whole(key: str) -> bool:
+    """Whether a key holds whole numbers only."""
+    return key in fields() and _holds(fields()[key].annotation, int)
 
 
 @cache
@@ -53,10 +65,14 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from _walk(kind, f"{prefix}{name}.")
         else:
-            yield prefix + name
+            yield prefix + name, field
+
+
+def _holds(annotation: object, kind: type) -> bool:
+    return annotation is kind or any(_holds(part, kind) for part in get_args(annotation))

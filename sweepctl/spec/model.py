@@ -1,7 +1,7 @@
 """The sweep spec as it is written: frozen models, one field for each key.
 
-Only the shape is checked here. What a key of `base` or an axis may hold is `trainer.config.RunConfig`'s
-to say, and is checked point by point in `expand`.
+Only the shape is checked here. The forms of an axis are `values`' to read. What a key of `base` or an axis
+may hold is `trainer.config.RunConfig`'s to say, and is checked in the expansion.
 """
 
 import re
@@ -12,7 +12,8 @@ from pydantic import BeforeValidator, Field
 from trainer.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 EvaluationTask = Literal["arithmetic_cot", "gsm8k_cot"]
-Axes = dict[str, tuple[Any, ...]]
+Axes = dict[str, Any]
+"""By key: a list, or one of the forms in `values`."""
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -94,6 +95,15 @@ class Profile(Settings):
     eval: EvalSpec | None = None
 
 
+class When(Settings):
+    """What holds only for some points."""
+
+    condition: dict[str, Any] = Field(alias="if")
+    """Equality on every key given; a list of values means one of them."""
+    settings: dict[str, Any] = Field(default_factory=dict, alias="set")
+    tags: tuple[str, ...] = ()
+
+
 class Spec(Settings):
     """A sweep: what all runs share, what varies, and how the runs are compared."""
 
@@ -111,6 +121,16 @@ class Spec(Settings):
     """Each entry's axes vary together, and the entry is crossed with the rest."""
     exclude: tuple[dict[str, Any], ...] = ()
     """Points to leave out: every point equal on all keys given."""
+    include: tuple[dict[str, Any], ...] = ()
+    """Further points, given over `base`; not touched by `exclude`."""
+    when: tuple[When, ...] = ()
+    """Settings and tags for the points that meet a condition; later entries win."""
+    method: Literal["grid", "random"] = "grid"
+    """`grid`: every combination of the axes. `random`: `max_runs` points drawn from them."""
+    max_runs: PositiveInt | None = None
+    """random: how many points are drawn, each of them run with every seed."""
+    seed: NonNegativeInt | None = None
+    """random: the seed of the drawing, by default 0; the same points are drawn every time."""
     infeasible: Literal["skip", "error"] = "skip"
     """What to do with points that can never make progress, those with k - 1 > max_staleness."""
     seeds: tuple[NonNegativeInt, ...] | None = None

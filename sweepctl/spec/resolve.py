@@ -1,20 +1,24 @@
 """From a spec file to what one sweep varies: a profile chosen, values merged, axes checked.
 
-Precedence: base < profile.base < axis < --set. `base` and `eval` of a profile merge deeply into the
-shared ones, lists replace; its `parameters`, `zip` and `seeds` replace the shared ones as a whole.
+Precedence: base < profile.base < axis < include < when.set < --set. `base` and `eval` of a profile merge
+deeply into the shared ones, lists replace; its `parameters`, `zip` and `seeds` replace the shared ones as a
+whole.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweepctl.errors import Place, Problem, SpecError, suggestion
 from sweepctl.machine import visible_gpus
-from sweepctl.spec.file import KeyPath, SpecFile
+from sweepctl.spec.file import SpecFile
 from sweepctl.spec.keys import overlap
 from sweepctl.spec.model import EvalSpec, Profile, Spec
-from sweepctl.spec.settings import Flat, SettingsReader, assign, parse_override
+from sweepctl.spec.overrides import Override, overridden, read_overrides, settings_of
+from sweepctl.spec.settings import Flat, SettingsReader, assign
+from sweepctl.spec.source import KeyPath
+from sweepctl.spec.values import Distribution, read_axis
 from trainer.errors import ConfigError
 
 AUTO = "auto"
@@ -26,6 +30,33 @@ class Block:
 
     keys: tuple[str, ...]
     rows: tuple[Flat, ...]
+    place: Place
+    distribution: Distribution | None = None
+    """What the rows are drawn from, where they are; there are none before."""
+
+
+class Pattern(NamedTuple):
+    """Keys and values that a point has or has not."""
+
+    place: Place
+    settings: Flat
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An entry of `when`: what is set, and which tags are given, where the pattern holds."""
+
+    pattern: Pattern
+    settings: Flat
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """`method: random`: so many points are drawn, with this seed."""
+
+    max_runs: int
+    seed: int
     place: Place
 
 
@@ -40,10 +71,15 @@ class Resolved:
     blocks: tuple[Block, ...]
     seeds: tuple[int, ...]
     overrides: Flat
-    exclude: tuple[tuple[Place, Flat], ...]
+    drawing: Drawing | None
+    """None for the whole grid."""
+    exclude: tuple[Pattern, ...]
+    include: tuple[Pattern, ...]
+    when: tuple[Condition, ...]
     baseline: Flat | None
     """Keys a run's twin overrides; None is `synchronous`."""
     reference: tuple[Place, Flat] | None
+    """The one run that all are compared with."""
     run_name: tuple[Place, str] | None
     evaluation: EvalSpec | None
 
@@ -77,18 +113,24 @@ def resolve(file: SpecFile, profile: str | None, overrides: Sequence[str] = ()) 
     Raises:
         SpecError: with every problem found.
     """
-    return _Resolver(file, profile, overrides).resolve()
+    problems: list[Problem] = []
+    given = read_overrides(overrides, problems)
+    file = overridden(file, [override for override in given if override.of_the_spec], problems)
+    of_the_runs = [override for override in given if not override.of_the_spec]
+    return _Resolver(file, profile, of_the_runs, problems).resolve()
 
 
 class _Resolver:
-    def __init__(self, file: SpecFile, profile: str | None, overrides: Sequence[str]) -> None:
+    def __init__(
+        self, file: SpecFile, profile: str | None, given: Sequence[Override], problems: list[Problem]
+    ) -> None:
         self._spec = file.spec
         self._source = file.source
         self._name = profile
         self._profile = file.spec.profiles[profile] if profile else Profile()
-        self._given = overrides
-        self._problems: list[Problem] = []
-        self._reader = SettingsReader(file.source, self._problems)
+        self._given = given
+        self._problems = problems
+        self._reader = SettingsReader(file.source, problems)
 
     def resolve(self) -> Resolved:
         base = self._reader.map_at(("base",))
@@ -104,10 +146,10 @@ class _Resolver:
             blocks=blocks,
             seeds=self._seeds() or (),
             overrides=self._overrides(blocks),
-            exclude=tuple(
-                (self._source.place(("exclude", i)), self._reader.map_at(("exclude", i)))
-                for i in range(len(self._spec.exclude))
-            ),
+            drawing=self._drawing(),
+            exclude=tuple(self._pattern(("exclude", index)) for index in range(len(self._spec.exclude))),
+            include=tuple(self._included(index) for index in range(len(self._spec.include))),
+            when=tuple(self._condition(index) for index in range(len(self._spec.when))),
             baseline=None if self._spec.baseline == "synchronous" else self._reader.map_at(("baseline",)),
             reference=self._reference(),
             run_name=self._run_name(),
@@ -137,38 +179,78 @@ class _Resolver:
         parameters = (
             self._profile.parameters if self._profile.parameters is not None else self._spec.parameters
         )
-        for key, values in parameters.items():
-            if rows := self._axis(key, values, (*path, key)):
-                yield Block((key,), rows, self._source.place((*path, key)))
+        for key, raw in parameters.items():
+            axis = read_axis(self._reader, key, raw, (*path, key), drawn=self._spec.method == "random")
+            if axis:
+                yield Block((key,), axis.rows, self._source.place((*path, key)), axis.distribution)
 
     def _seed_block(self) -> Iterator[Block]:
         seeds = self._seeds()
         if seeds is None:
             return
         path = self._place_of("seeds")
-        if rows := self._axis("seed", seeds, path):
-            yield Block(("seed",), rows, self._source.place(path))
+        if axis := read_axis(self._reader, "seed", list(seeds), path, drawn=False):
+            yield Block(("seed",), axis.rows, self._source.place(path))
 
-    def _zip_block(self, axes: dict[str, tuple[Any, ...]], path: KeyPath) -> Iterator[Block]:
-        columns = {key: self._axis(key, values, (*path, key)) for key, values in axes.items()}
-        lengths = {key: len(values) for key, values in axes.items()}
+    def _zip_block(self, axes: dict[str, Any], path: KeyPath) -> Iterator[Block]:
+        read = {
+            key: read_axis(self._reader, key, raw, (*path, key), drawn=False) for key, raw in axes.items()
+        }
+        columns = {key: axis.rows for key, axis in read.items() if axis}
+        lengths = {key: len(rows) for key, rows in columns.items()}
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{key} has {length}" for key, length in lengths.items())
             self._reader.complain(
                 self._source.place(path), f"axes of one zip entry differ in length: {found}"
             )
-        elif columns and all(columns.values()):
+        elif columns and len(columns) == len(read):
             rows = tuple(_joined(row) for row in zip(*columns.values(), strict=True))
             yield Block(tuple(columns), rows, self._source.place(path))
 
-    def _axis(self, key: str, values: tuple[Any, ...], path: KeyPath) -> tuple[Flat, ...]:
-        """The settings of each value of an axis; empty when something is wrong with it."""
-        place = self._source.place(path)
-        if not self._reader.key_is_known(key, place):
-            return ()
-        if not values:
-            self._reader.complain(place, f"the axis '{key}' has no values; give a list of at least one")
-        return tuple(self._reader.value(key, value, (*path, i)) for i, value in enumerate(values))
+    def _drawing(self) -> Drawing | None:
+        spec, place = self._spec, self._source.place
+        if spec.method == "random":
+            if spec.max_runs is None:
+                self._reader.complain(place(("method",)), "method: random needs max_runs: how many to draw")
+                return None
+            return Drawing(spec.max_runs, spec.seed or 0, place(("max_runs",)))
+        if spec.seed is not None:
+            self._reader.complain(
+                place(("seed",)),
+                "'seed' is that of the drawing, and only for method: random; did you mean 'seeds'?",
+            )
+        if spec.max_runs is not None:
+            self._reader.complain(
+                place(("max_runs",)), "'max_runs' is only for method: random; --only chooses runs of a grid"
+            )
+        return None
+
+    def _pattern(self, path: KeyPath) -> Pattern:
+        return Pattern(self._source.place(path), self._reader.map_at(path))
+
+    def _included(self, index: int) -> Pattern:
+        included = self._pattern(("include", index))
+        if "seed" in included.settings:
+            self._reader.complain(
+                included.settings["seed"].place,
+                "an included point has no seed of its own: it is run with every one of 'seeds'; take it out",
+            )
+        return included
+
+    def _condition(self, index: int) -> Condition:
+        path: KeyPath = ("when", index)
+        pattern = Pattern(self._source.place((*path, "if")), self._reader.map_at((*path, "if")))
+        changes = self._reader.map_at((*path, "set"))
+        tags = self._spec.when[index].tags
+        if not changes and not tags:
+            self._reader.complain(
+                self._source.place(path), "a 'when' sets nothing; give it 'set' or 'tags', or take it out"
+            )
+        if "seed" in changes:
+            self._reader.complain(
+                changes["seed"].place, "'seed' cannot be set by 'when'; 'seeds' says which there are"
+            )
+        return Condition(pattern, changes, tags)
 
     def _check_owners(self, blocks: tuple[Block, ...]) -> None:
         """No key may be owned by two axes: neither would then mean what it says."""
@@ -182,7 +264,7 @@ class _Resolver:
     def _overrides(self, blocks: tuple[Block, ...]) -> Flat:
         merged: Flat = {}
         for given in self._given:
-            settings = parse_override(given, self._problems)
+            settings = settings_of(given, self._problems)
             for key, leaf in settings.items():
                 owner = next((b for b in blocks if any(overlap(key, axis) for axis in b.keys)), None)
                 if owner is not None:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sweepctl.spec.keys import leaf_keys
+from sweepctl.spec.keys import leaf_keys, section_keys
 from sweepctl.spec.model import Spec
 from trainer.config import RunConfig
 
@@ -18,12 +18,22 @@ def sweep_schema() -> dict[str, Any]:
     definitions.update(run.pop("$defs"))
     definitions["Base"] = _base(run)
     definitions["TaskSettings"] = {"anyOf": [{"type": "string"}, definitions["TaskSettings"]]}
-    definitions["Axes"] = _axes()
+    definitions["Axis"] = _axis()
+    definitions["Axes"] = _keyed({"$ref": "#/$defs/Axis"})
+    definitions["Condition"] = _keyed({})
     profile, spec = definitions["Profile"]["properties"], schema["properties"]
     for properties in (profile, spec):
         properties["base"] = {"$ref": "#/$defs/Base"}
         properties["parameters"] = {"$ref": "#/$defs/Axes"}
         properties["zip"] = {"type": "array", "items": {"$ref": "#/$defs/Axes"}}
+    settings = {"$ref": "#/$defs/Base"}
+    for key in ("exclude", "include"):
+        spec[key]["items"] = settings
+    for key in ("baseline", "reference"):
+        spec[key]["anyOf"] = [
+            settings if "object" == kind.get("type") else kind for kind in spec[key]["anyOf"]
+        ]
+    definitions["When"]["properties"].update({"if": {"$ref": "#/$defs/Condition"}, "set": settings})
     schema["$schema"] = "http://json-schema.org/draft-07/schema#"
     return schema
 
@@ -39,7 +49,32 @@ def _base(run: dict[str, Any]) -> dict[str, Any]:
     return {**run, "title": "Base", "properties": {**run["properties"], **dotted}}
 
 
-def _axes() -> dict[str, Any]:
+def _keyed(value: dict[str, Any]) -> dict[str, Any]:
+    """A map whose keys are those of a run, nested or dotted."""
+    keys = dict.fromkeys([*leaf_keys(), *section_keys()], value)
+    return {"type": "object", "properties": keys, "additionalProperties": False}
+
+
+def _axis() -> dict[str, Any]:
+    """A list, or a map with one form."""
     values = {"type": "array", "minItems": 1}
-    keys = [*leaf_keys(), "task"]
-    return {"type": "object", "properties": dict.fromkeys(keys, values), "additionalProperties": False}
+    number = {"type": "number"}
+    forms = {
+        "values": values,
+        "choice": values,
+        "range": {"type": "array", "items": number, "minItems": 1, "maxItems": 3},
+        **{name: _numbers("min", "max") for name in ("uniform", "log_uniform")},
+        **{name: _numbers("min", "max", "num") for name in ("linspace", "logspace")},
+    }
+    form = {"type": "object", "properties": forms, "minProperties": 1, "maxProperties": 1}
+    return {"anyOf": [values, {**form, "additionalProperties": False}]}
+
+
+def _numbers(*keys: str) -> dict[str, Any]:
+    properties = {key: {"type": "integer" if key == "num" else "number"} for key in keys}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(keys),
+        "additionalProperties": False,
+    }

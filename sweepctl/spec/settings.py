@@ -5,12 +5,13 @@ message about a value can name the line it came from.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from sweepctl.errors import Place, Problem, SpecError, suggestion
-from sweepctl.spec.file import KeyPath, Source, parse, show
+from sweepctl.errors import Place, Problem, suggestion
+from sweepctl.spec.file import show
 from sweepctl.spec.keys import leaf_keys, section_keys
+from sweepctl.spec.source import KeyPath, Source
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ class SettingsReader:
             self.complain(place, f"unknown key '{key}'; {suggestion(key, [*leaf_keys(), *section_keys()])}")
         return False
 
+    def problem_count(self) -> int:
+        """How many problems were noted so far: whether reading something added any."""
+        return len(self._problems)
+
+    def place(self, path: KeyPath) -> Place:
+        """Where `path` was written."""
+        return self._source.place(path)
+
     def complain(self, place: Place, message: str) -> None:
         """Note a problem and go on, so that all of them are told at once."""
         self._problems.append(Problem(place, message))
@@ -87,18 +96,3 @@ class SettingsReader:
         elif self.key_is_known(key, place):
             text = self._source.texts.get(path, str(value))
             yield "task.name" if key == "task" else key, Leaf(value, text, place)
-
-
-def parse_override(given: str, problems: list[Problem]) -> Flat:
-    """What one `--set key=value` sets; the value is read as YAML."""
-    place = Place(f"--set {given}")
-    key, equals, text = given.partition("=")
-    if not equals or not key.strip():
-        problems.append(Problem(place, "expected key=value, such as --set max_steps=10"))
-        return {}
-    try:
-        source = replace(parse(text, place.file), lines={})  # the command line has no lines
-    except SpecError as error:
-        problems += [Problem(place, problem.message) for problem in error.problems]
-        return {}
-    return SettingsReader(source, problems).value(key.strip(), source.data, ())

@@ -1,25 +1,34 @@
-"""Showing a sweep. While it runs: a live table on a terminal, plain lines anywhere else, on stderr.
+"""Showing a sweep while it runs, on stderr: a live table on a terminal, plain lines anywhere else.
 
-The tables of the commands that only look go to stdout.
+Runs in several threads share one display: whatever they say or show comes out whole.
 """
 
+import re
+import sys
+import threading
 import time
 from typing import Protocol, Self
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
-from sweepctl.tables import new_table
-from sweepctl.watching.progress import RunProgress, SweepProgress, duration
+from sweepctl.watching.live_table import LiveTable
+from sweepctl.watching.progress import RunProgress, SweepProgress, duration, speed
 
 PLAIN_INTERVAL_S = 10.0
-_COLORS = {"running": "cyan", "succeeded": "green", "failed": "red", "interrupted": "yellow"}
+"""Plain lines give a sign of life so often."""
+RUNS_IN_PLAIN_LINES = 5
+"""With more runs running than that, only the sweep gives it."""
+DRAW_INTERVAL_S = 0.25
+"""The live table is drawn at most so often."""
+_SAID_BY_RUNNER = frozenset({"failed", "interrupted", "skipped"})
+"""States that whoever runs the sweep announces itself, with the reason."""
+_LOCK = threading.RLock()  # one for all displays: there is one stderr
 
 
 class Display(Protocol):
-    """Where progress goes."""
+    """Where progress goes. Any thread may call it."""
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -35,9 +44,11 @@ class Display(Protocol):
 
 
 def make_display() -> Display:
-    """The right one for where stderr goes."""
+    """The right one for where stderr goes; a terminal that cannot move its cursor gets plain lines."""
     console = Console(stderr=True, highlight=False)
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    # FORCE_COLOR makes rich take a file for a terminal, which a table drawn again and again would fill.
+    live = console.is_interactive and sys.stderr.isatty()
+    return LiveDisplay(console) if live else PlainDisplay(console)
 
 
 class LiveDisplay:
@@ -45,30 +56,37 @@ class LiveDisplay:
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False)
+        self._drawn = float("-inf")
 
     def __enter__(self) -> Self:
         self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._live.stop()
+        with _LOCK:
+            self._live.stop()  # draws what was shown last once more
 
     def say(self, message: str) -> None:
         """Print something that stays."""
-        self._live.console.print(escape(message))
+        with _LOCK:
+            self._live.console.print(escape(message), soft_wrap=True)
 
     def show(self, progress: SweepProgress) -> None:
-        """Draw the table again."""
-        self._live.update(Group(_progress_table(progress), escape(progress.line())), refresh=True)
+        """Draw the table again, unless it was drawn just now."""
+        with _LOCK:
+            now = time.monotonic()
+            due = now - self._drawn >= DRAW_INTERVAL_S
+            self._drawn = now if due else self._drawn
+            self._live.update(LiveTable(progress), refresh=due)
 
 
 class PlainDisplay:
-    """A line with the time for each message and each change of state, and one every ten seconds."""
+    """A line with the time for each message and each change of state, and a few every ten seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._states: dict[str, str] = {}
-        self._last = 0.0
+        self._states: dict[str, tuple[str, str]] = {}
+        self._last = float("-inf")
 
     def __enter__(self) -> Self:
         return self
@@ -78,59 +96,46 @@ class PlainDisplay:
 
     def say(self, message: str) -> None:
         """Print something that stays."""
-        stamp = time.strftime("%H:%M:%S")
-        self._console.print(f"{stamp} {message}", markup=False, soft_wrap=True)
+        with _LOCK:
+            stamp = time.strftime("%H:%M:%S")
+            self._console.print(f"{stamp} {message}", markup=False, soft_wrap=True)
 
     def show(self, progress: SweepProgress) -> None:
         """Print what is new, or a sign of life when its time has come."""
-        for run in progress.runs:
-            before = self._states.get(run.name)
-            self._states[run.name] = run.state
-            # The runner itself says what failed or was interrupted, and why.
-            if before not in {None, run.state} and run.state not in {"failed", "interrupted"}:
-                self.say(f"{run.label} {run.name}: {run.state}")
+        with _LOCK:
+            for run in progress.runs:
+                self._say_change(run)
+            if time.monotonic() - self._last >= PLAIN_INTERVAL_S:
                 self._last = time.monotonic()
-        if time.monotonic() - self._last < PLAIN_INTERVAL_S:
-            return
-        self._last = time.monotonic()
-        for run in progress.runs:
-            if run.state == "running":
-                self.say(f"{run.label} {run.name}: " + ", ".join(_facts(run)))
+                self._say_summary(progress)
+
+    def _say_change(self, run: RunProgress) -> None:
+        # A note that counts down must not fill the log.
+        now = (run.state, re.sub(r"\d+", "", run.note or ""))
+        before = self._states.get(run.name, now)
+        self._states[run.name] = now
+        news = run.state != before[0] or (now[1] and now != before)
+        if news and run.state not in _SAID_BY_RUNNER:
+            note = f" ({run.note})" if run.note else ""
+            where = f" on {run.device}" if run.device and run.state == "running" else ""
+            self.say(f"{run.label} {run.name}: {run.state}{note}{where}".lstrip())
+
+    def _say_summary(self, progress: SweepProgress) -> None:
+        running = [run for run in progress.runs if run.state == "running"]
+        if len(running) <= RUNS_IN_PLAIN_LINES:
+            for run in running:
+                self.say(f"{run.label} {run.name}: ".lstrip() + ", ".join(_facts(run)))
         self.say(progress.line())
-
-
-def _progress_table(progress: SweepProgress) -> Table:
-    """All runs, one a row."""
-    result = new_table(["", "run", "state"], ["step", "steps/min", "reward", "age", "left"])
-    for run in progress.runs:
-        pace = run.seconds_per_step
-        left = run.seconds_left if run.state == "running" else None
-        color = _COLORS.get(run.state, "dim")
-        result.add_row(
-            run.label,
-            escape(run.name),
-            f"[{color}]{run.state}[/]",
-            f"{run.step}/{run.max_steps}",
-            f"{60 / pace:.1f}" if pace else "",
-            _number(run.reward),
-            _number(run.age),
-            duration(left) if left is not None else "",
-        )
-    return result
 
 
 def _facts(run: RunProgress) -> list[str]:
     facts = [f"step {run.step}/{run.max_steps}"]
     if pace := run.seconds_per_step:
-        facts.append(f"{60 / pace:.1f} steps/min")
+        facts.append(speed(pace).replace("/", " steps/"))
     if run.reward is not None:
         facts.append(f"reward {run.reward:.2f}")
     if run.age is not None:
         facts.append(f"age {run.age:.2f}")
     if run.seconds_left is not None:
         facts.append(f"about {duration(run.seconds_left)} left")
-    return facts
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    return facts + ([run.note] if run.note else [])

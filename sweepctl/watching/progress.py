@@ -1,107 +1,97 @@
-"""How far each run is, from its status and the new end of its trace."""
+"""How far each run is, and the sweep: from the runs' statuses and the new ends of their traces."""
 
-import json
+import heapq
+import threading
 import time
-from collections import deque
+from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sweepctl.states import read_status
+from sweepctl.watching.trace import RECENT_STEPS, TraceTail
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths
 
-RECENT_STEPS = 20
-"""Speed and reward are means over so many steps."""
-
-
-class TraceTail:
-    """Reads what was appended to a trace since the last look, whole lines only."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def new_records(self) -> list[dict[str, Any]]:
-        """The `step` and `resumed` records since the last call."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        # Most lines are spans and groups: looked at only if they may be wanted at all.
-        lines = (line for line in whole.splitlines() if b'"step"' in line[:200] or b'"resumed"' in line[:200])
-        return [record for record in map(_record, lines) if record.get("kind") in {"step", "resumed"}]
-
-
-def _record(line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return {}  # a torn line of a killed attempt; the store puts such lines on record
-    return record if isinstance(record, dict) else {}
+ENDED = frozenset({"succeeded", "failed", "skipped", "infeasible"})
+"""States in which nothing more happens by itself."""
+_AVERAGED = ("wall_s", "reward_mean", "off_policy_steps_mean")
+_WORDS = {
+    "succeeded": "done",
+    "running": "running",
+    "failed": "failed",
+    "interrupted": "interrupted",
+    "skipped": "skipped",
+    "infeasible": "infeasible",
+    "unreadable": "unreadable",
+    "pending": "waiting",
+}
 
 
 @dataclass
 class RunProgress:
-    """One run as the table shows it."""
+    """One run as the table shows it. One thread at a time refreshes it; any number may read."""
 
     label: str
     name: str
     max_steps: int
     paths: RunPaths
     state: str
+    device: str | None = None
+    """What it runs on, such as `cores 0,1`."""
+    note: str | None = None
+    """What its state does not say: `starting`, `retry in 8 s`, `timed out`."""
     step: int = 0
-    _tail: TraceTail = field(init=False)
-    _recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS), init=False)
+    """The highest policy version known; a new attempt says so when it begins again lower."""
+    _means: dict[str, float | None] = field(default_factory=dict, init=False, repr=False)
+    _recent: tuple[dict[str, Any], ...] = field(default=(), init=False, repr=False)
+    _tail: TraceTail = field(init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._tail = TraceTail(self.paths.trace)
 
-    def refresh(self) -> None:
-        """Look at the run's files again."""
-        for record in self._tail.new_records():
-            if record["kind"] == "resumed":
-                self._recent.clear()  # by an earlier attempt, and at another time
-                self.step = int(record["from_step"])
-            else:
-                self._recent.append(record)
+    def refresh(self, status_step: int | None = None) -> None:
+        """Look at the run's files again, but for its status where `status_step` is the step it says."""
+        with self._lock:
+            step, recent = self.step, self._recent
+            for record in self._tail.new_records():
+                if record["kind"] == "resumed":
+                    step, recent = _integer(record.get("from_step")), ()
+                else:
+                    step = max(step, _integer(record.get("policy_version")))
+                    recent = (*recent[1 - RECENT_STEPS :], record)
+            # An attempt whose engine still starts has put 0 into its status: the trace knows better.
+            said = self._step_of_status() if status_step is None else status_step
+            self.step, self._recent = max(step, said), recent
+            self._means = {key: _mean(recent, key) for key in _AVERAGED}
+
+    def _step_of_status(self) -> int:
         try:
             status = read_status(self.paths)
         except ConfigError:
-            return  # the run's end decides what it means
-        if status is not None:
-            self.step = status.step
-        if self._recent:
-            self.step = max(self.step, int(self._recent[-1]["policy_version"]))
+            return 0  # the run's end decides what it means
+        return status.step if status else 0
 
     @property
     def seconds_per_step(self) -> float | None:
         """Mean over the recent steps."""
-        return self._mean("wall_s")
+        return self._means.get("wall_s") or None
 
     @property
     def reward(self) -> float | None:
         """Mean over the recent steps."""
-        return self._mean("reward_mean")
+        return self._means.get("reward_mean")
 
     @property
     def age(self) -> float | None:
         """Mean off-policy steps of the recent steps."""
-        return self._mean("off_policy_steps_mean")
+        return self._means.get("off_policy_steps_mean")
 
     @property
     def seconds_left(self) -> float | None:
         """Until its last step at the recent speed."""
         pace = self.seconds_per_step
-        return None if pace is None else pace * (self.max_steps - self.step)
-
-    def _mean(self, key: str) -> float | None:
-        values = [record[key] for record in self._recent if isinstance(record.get(key), int | float)]
-        return sum(values) / len(values) if values else None
+        return None if pace is None else pace * max(0, self.max_steps - self.step)
 
 
 @dataclass
@@ -112,31 +102,99 @@ class SweepProgress:
     profile: str | None
     runs: list[RunProgress]
     doing: str = "starting"
+    slots: int = 1
+    """How many runs may run at the same time."""
     began: float = field(default_factory=time.monotonic)
+    """When it began, on the monotonic clock."""
+
+    def row(self, name: str) -> RunProgress:
+        """The run of that name.
+
+        Raises:
+            KeyError: when there is none.
+        """
+        for run in self.runs:
+            if run.name == name:
+                return run
+        raise KeyError(name)
 
     @property
-    def ended(self) -> int:
-        """How many runs need nothing more."""
-        return sum(run.state in {"succeeded", "failed", "skipped"} for run in self.runs)
+    def title(self) -> str:
+        """The sweep's name with the profile it runs in."""
+        return f"{self.name} [{self.profile}]" if self.profile else self.name
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.began
+
+    @property
+    def fraction(self) -> float:
+        """How much is behind us, by steps; a run that failed has none left."""
+        total = sum(run.max_steps for run in self.runs)
+        ended = sum(run.max_steps if run.state in ENDED else run.step for run in self.runs)
+        return ended / total if total else 1.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the last run ends, taking runs not started for as slow as those seen."""
-        paces = [run.seconds_per_step for run in self.runs]
-        seen = [pace for pace in paces if pace is not None]
-        if not seen:
+        """Until the last run ends, each waiting one taking the next free slot.
+
+        Runs not started count as slow as the mean of those seen; without any, None.
+        """
+        todo = [run for run in self.runs if run.state not in ENDED]
+        paces = {run.name: run.seconds_per_step for run in self.runs}
+        seen = [pace for pace in paces.values() if pace is not None]
+        if not todo or not seen:
             return None
         mean = sum(seen) / len(seen)
-        waiting = [run for run in self.runs if run.state in {"pending", "interrupted", "running"}]
-        return sum((run.seconds_per_step or mean) * (run.max_steps - run.step) for run in waiting)
+        running = [run for run in todo if run.state == "running"]
+        waiting = [run for run in todo if run.state != "running"]
+        slots = [0.0] * max(1, self.slots, len(running))
+        for run in [*running, *waiting]:
+            steps = max(0, run.max_steps - run.step)
+            heapq.heapreplace(slots, slots[0] + steps * (paces[run.name] or mean))
+        return max(slots)
+
+    def times(self) -> str:
+        """How long it has taken and how long training may still take."""
+        left = self.seconds_left
+        so_far = f"{duration(self.elapsed_s)} so far"
+        return f"{so_far}, about {duration(left)} left" if left else so_far
 
     def line(self) -> str:
         """The sweep in one line."""
-        left = self.seconds_left
-        parts = [f"{self.ended}/{len(self.runs)} runs", f"{duration(time.monotonic() - self.began)} so far"]
-        parts += [f"about {duration(left)} of training left"] if left else []
-        profile = f" [{self.profile}]" if self.profile else ""
-        return f"{self.name}{profile}: {self.doing}; " + ", ".join(parts)
+        return f"{self.title}: {self.doing}; {count_states(self.runs)}; {self.times()}"
+
+
+def count_states(runs: list[RunProgress]) -> str:
+    """`7 of 40 done, 2 running, 31 waiting`."""
+    return f"{_count(runs)['succeeded']} of {len(runs)} done" + "".join(
+        f", {count} {word}" for word, count in _by_word(runs) if word != "done"
+    )
+
+
+def count_hidden(runs: list[RunProgress]) -> str:
+    """`30 waiting, 7 done`, the larger number first."""
+    return ", ".join(f"{count} {word}" for word, count in sorted(_by_word(runs), key=lambda each: -each[1]))
+
+
+def _by_word(runs: list[RunProgress]) -> list[tuple[str, int]]:
+    counts = _count(runs)
+    return [(word, counts[state]) for state, word in _WORDS.items() if counts[state]]
+
+
+def _count(runs: list[RunProgress]) -> Counter[str]:
+    return Counter(run.state for run in runs)
+
+
+def speed(seconds_per_step: float | None) -> str:
+    """Steps by second, minute or hour, whichever gives at least one: `2.4/s`, `30.0/min`, `12.0/h`."""
+    if not seconds_per_step:
+        return ""
+    for unit, seconds in (("s", 1.0), ("min", 60.0)):
+        if seconds_per_step <= seconds:
+            return f"{seconds / seconds_per_step:.1f}/{unit}"
+    return f"{3600 / seconds_per_step:.1f}/h"
 
 
 def duration(seconds: float) -> str:
@@ -146,3 +204,12 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h {minute:02d}m"
     return f"{minute}m {second:02d}s" if minute else f"{second}s"
+
+
+def _mean(records: tuple[dict[str, Any], ...], key: str) -> float | None:
+    values = [record[key] for record in records if isinstance(record.get(key), int | float)]
+    return sum(values) / len(values) if values else None
+
+
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else 0

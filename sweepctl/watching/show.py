@@ -1,37 +1,152 @@
-"""`sweepctl status`."""
+"""`sweepctl status`: the runs in a table; below, why some are not well and what to do about it."""
 
 import json
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
-from sweepctl.tables import new_table, print_table
-from sweepctl.watching.status import SweepStatus, sweep_status
+from sweepctl.tables import STATE_STYLES, fit_widths, fitted_table, number, print_table, stdout_console
+from sweepctl.watching.progress import count_states, duration, speed
+from sweepctl.watching.status import RunRow, SweepStatus, sweep_status
+from trainer.errors import ConfigError
+from trainer.paths import RunPaths, SweepPaths
+
+_DEFAULT_RUNS = Path("runs")
+_NAMES_SHOWN = 3
+_REASONS_SHOWN = 20
+_ADVICE = {
+    "failed": "once the cause is gone: {command} --retry-failed",
+    "interrupted": "what was interrupted goes on with: {command}",
+    "skipped": "what was skipped is run with: {command}",
+}
+
+
+def _left(row: RunRow) -> str:
+    left = row.progress.seconds_left if row.progress.state == "running" else None
+    return "" if left is None else duration(left)
+
+
+def _evaluations(row: RunRow) -> str:
+    wanted = row.evaluations_expected and row.progress.state == "succeeded"
+    return f"{row.evaluations}/{row.evaluations_expected}" if wanted else ""
+
+
+_COLUMNS: dict[str, Callable[[RunRow], str]] = {
+    "label": lambda row: row.progress.label,
+    "run": lambda row: row.progress.name,
+    "state": lambda row: row.progress.state,
+    "attempt": lambda row: str(row.attempt or ""),
+    "step": lambda row: f"{row.progress.step}/{row.progress.max_steps}",
+    "steps": lambda row: speed(row.progress.seconds_per_step),
+    "reward": lambda row: number(row.progress.reward),
+    "age": lambda row: number(row.progress.age),
+    "left": _left,
+    "evals": _evaluations,
+    "device": lambda row: row.progress.device or "",
+}
+_TITLES = {"label": ""}
+_NUMBERS = {"attempt", "step", "steps", "reward", "age", "left", "evals"}
+_DROPPED_FIRST = ("device", "age", "attempt", "evals", "steps", "reward", "label", "left", "step")
+"""What a narrow terminal does without, the least important first."""
 
 
 def show_status(runs_dir: Path, sweep: str | None, *, watch: bool, as_json: bool) -> None:
-    """Show the state of every run of a sweep, and with `watch` go on until it ends."""
+    """Show the state of every run of a sweep, and with `watch` go on until nothing runs any more.
+
+    Raises:
+        ConfigError: there is no such sweep, or a run's status is damaged; the rest is shown all the same.
+    """
+    if watch:
+        from sweepctl.watching.watch import watch_sweep  # noqa: PLC0415 - imports the live display
+
+        watch_sweep(runs_dir, sweep, as_json=as_json)
+        return
     found = sweep_status(runs_dir, sweep)
     if as_json:
         print(json.dumps(found.summary(), indent=2))
     else:
-        print_status(found)
+        print_status(found, runs_dir)
+    if damaged := [row.reason or "" for row in found.rows if row.progress.state == "unreadable"]:
+        raise ConfigError("\n".join(damaged))
 
 
-def print_status(status: SweepStatus) -> None:
-    """`sweepctl status`: the runs as they are now; below, why some are not well."""
-    table = new_table(["", "run", "state"], ["attempt", "step", "s/step", "reward"])
-    for run in status.runs:
-        pace, reward = run.progress.seconds_per_step, run.progress.reward
-        table.add_row(
-            run.label or "",
-            escape(run.name),
-            run.state,
-            str(run.attempt or ""),
-            f"{run.progress.step}/{run.progress.max_steps}",
-            "" if pace is None else f"{pace:.2f}",
-            "" if reward is None else f"{reward:.2f}",
-        )
-    profile = f" [{status.profile}]" if status.profile else ""
-    reasons = [f"{run.name} {run.state}: {run.reason}" for run in status.runs if run.reason]
-    print_table(f"{status.name}{profile}", table, reasons)
+def print_status(status: SweepStatus, runs_dir: Path) -> None:
+    """The table on stdout."""
+    cells = {key: [text(row) for row in status.rows] for key, text in _COLUMNS.items()}
+    widths = fit_widths(cells, _TITLES, stdout_console().width, dropped_first=_DROPPED_FIRST)
+    table = fitted_table(widths, _TITLES, _NUMBERS)
+    for index, row in enumerate(status.rows):
+        style = STATE_STYLES.get(row.progress.state, "dim")
+        table.add_row(*(Text(cells[key][index], style if key == "state" else "") for key in widths))
+    notes = [*_totals(status), *_reasons(status), *_advice(status, runs_dir), *_others(status)]
+    print_table(f"{status.progress.title} -> {status.paths.root}", table, notes)
+
+
+def log_of(sweep: SweepPaths, run: RunPaths, reason: str | None) -> str:
+    """Which log says more about a run that is not well."""
+    if reason and reason.startswith("the engine did not start"):
+        logs = sorted(str(path) for path in sweep.root.glob("engine*.log"))
+        return ", ".join(logs) or str(sweep.engine_log())
+    return str(run.log)
+
+
+def resume_command(manifest: dict[str, Any], runs_dir: Path) -> str:
+    """What to type to go on with a sweep, by its manifest."""
+    spec = manifest.get("spec") or {}
+    words = ["sweepctl", "run", spec.get("file") or "SPEC"]
+    if profile := manifest.get("profile"):
+        words += ["--profile", profile]
+    for key, value in (spec.get("overrides") or {}).items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    if runs_dir != _DEFAULT_RUNS:
+        words += ["--runs-dir", str(runs_dir)]
+    return shlex.join(words)
+
+
+def _totals(status: SweepStatus) -> Iterator[str]:
+    progress = status.progress
+    if status.holder:
+        yield f"{count_states(progress.runs)}; {progress.times()}"
+        yield f"being run by {status.holder}; watch it with: sweepctl status {progress.name} --watch"
+    else:
+        yield f"{count_states(progress.runs)}; no `sweepctl run` is at work on it"
+
+
+def _reasons(status: SweepStatus) -> Iterator[str]:
+    """Why runs are not well, each reason once."""
+    alike: dict[tuple[str, str], list[RunRow]] = {}
+    for row in sorted(status.rows, key=lambda row: row.progress.state == "infeasible"):
+        if row.reason and row.progress.state != "unreadable":  # an error of its own
+            alike.setdefault((row.progress.state, row.reason), []).append(row)
+    for (state, reason), rows in list(alike.items())[:_REASONS_SHOWN]:
+        names = [row.progress.name for row in rows]
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        yield f"{', '.join(names[:_NAMES_SHOWN])}{more} {state}: {reason}"
+        if state == "failed":
+            yield f"  log: {log_of(status.paths, rows[0].progress.paths, reason)}"
+    if len(alike) > _REASONS_SHOWN:
+        yield f"… and {len(alike) - _REASONS_SHOWN} more reasons: sweepctl status {status.paths.name} --json"
+
+
+def _advice(status: SweepStatus, runs_dir: Path) -> Iterator[str]:
+    if status.holder:
+        return
+    states = {row.progress.state for row in status.rows}
+    for state, advice in _ADVICE.items():
+        if state in states:
+            yield advice.format(command=resume_command(status.manifest, runs_dir))
+
+
+def _others(status: SweepStatus) -> Iterator[str]:
+    if unplanned := status.unplanned():
+        yield f"not of this plan, and left alone: {_list(unplanned)}"
+    if status.other_sweeps:
+        yield f"other sweeps: {_list(status.other_sweeps)} (sweepctl status SWEEP)"
+
+
+def _list(names: list[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more

@@ -1,55 +1,117 @@
-"""Looking at sweeps that were run: their states and logs, from the files alone."""
+"""Looking at sweeps, running or ended: what is there and how far it is, from the files alone."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweepctl.attempts import read_attempts
 from sweepctl.errors import suggestion
+from sweepctl.holder import Holder, who_runs
 from sweepctl.states import read_status
-from sweepctl.watching.progress import RunProgress
+from sweepctl.watching.progress import RunProgress, SweepProgress
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunRow:
-    """One run of a manifest, as it is now."""
+    """One run of a manifest, as it was at the last look."""
 
-    label: str | None
-    name: str
-    state: str
-    reason: str | None
-    attempt: int
+    planned: dict[str, Any]
     progress: RunProgress
+    evaluations_expected: int
+    reason: str | None = None
+    attempt: int = 0
+    evaluations: int = 0
+    """Results that are there."""
+
+    def refresh(self) -> None:
+        """Look at the run's files again."""
+        paths = self.progress.paths
+        state = self.planned.get("state", "planned")
+        self.progress.state, self.reason = state, self.planned.get("reason")
+        if state == "infeasible":
+            return
+        try:
+            status = read_status(paths)
+        except ConfigError as error:
+            self.progress.state, self.reason = "unreadable", str(error)
+            return
+        self.progress.state = "pending"
+        if status is not None:
+            self.progress.state, self.reason, self.attempt = status.state, status.reason, status.attempt
+        devices = [each.devices for each in read_attempts(paths) if each.event == "started"]
+        self.progress.device = devices[-1] if devices else None
+        self.progress.refresh(status.step if status else 0)
+        self.evaluations = sum(1 for _ in paths.root.glob("eval/*/*shot.json"))
 
     def summary(self) -> dict[str, Any]:
         """The run as a row of `status --json`."""
+        progress = self.progress
         return {
-            "label": self.label,
-            "run_name": self.name,
-            "state": self.state,
+            "label": progress.label or None,
+            "run_name": progress.name,
+            "state": progress.state,
             "reason": self.reason,
             "attempt": self.attempt,
-            "step": self.progress.step,
-            "max_steps": self.progress.max_steps,
-            "seconds_per_step": self.progress.seconds_per_step,
-            "reward": self.progress.reward,
+            "step": progress.step,
+            "max_steps": progress.max_steps,
+            "seconds_per_step": progress.seconds_per_step,
+            "seconds_left": progress.seconds_left if progress.state == "running" else None,
+            "reward": progress.reward,
+            "off_policy_steps": progress.age,
+            "devices": progress.device,
+            "evaluations": self.evaluations,
+            "evaluations_expected": self.evaluations_expected,
+            "log": str(progress.paths.log),
         }
 
 
-@dataclass(frozen=True)
+@dataclass
 class SweepStatus:
-    """A sweep, as it is now."""
+    """A sweep, as it was at the last look."""
 
-    name: str
-    profile: str | None
-    runs: list[RunRow]
+    paths: SweepPaths
+    manifest: dict[str, Any]
+    rows: list[RunRow]
+    holder: Holder | None
+    """The process that runs it now."""
+    other_sweeps: list[str] = field(default_factory=list)
+
+    @property
+    def progress(self) -> SweepProgress:
+        """The same as the live table shows it, begun when the process that runs it began."""
+        progress = SweepProgress(
+            self.paths.name, self.manifest.get("profile"), [row.progress for row in self.rows]
+        )
+        if self.holder:
+            progress.began -= time.time() - self.holder.since_unix
+        return progress
+
+    def unplanned(self) -> list[str]:
+        """Folders of runs that the manifest does not name: left by an earlier form of the spec."""
+        planned = {row.progress.name for row in self.rows}
+        found = (path.parent.name for path in self.paths.root.glob("*/config.json"))
+        return sorted(name for name in found if name not in planned and ".set-aside-" not in name)
 
     def summary(self) -> dict[str, Any]:
         """The sweep as JSON."""
-        return {"name": self.name, "profile": self.profile, "runs": [run.summary() for run in self.runs]}
+        holder = self.holder
+        return {
+            "name": self.paths.name,
+            "profile": self.manifest.get("profile"),
+            "directory": str(self.paths.root),
+            "held_by": {"pid": holder.pid, "host": holder.host, "since_unix": holder.since_unix}
+            if holder
+            else None,
+            "seconds_left": self.progress.seconds_left if holder else None,
+            "runs": [row.summary() for row in self.rows],
+            "unplanned": self.unplanned(),
+            "other_sweeps": self.other_sweeps,
+        }
 
 
 def sweep_status(runs_dir: Path, sweep: str | None) -> SweepStatus:
@@ -59,9 +121,12 @@ def sweep_status(runs_dir: Path, sweep: str | None) -> SweepStatus:
         ConfigError: when there is no such sweep.
     """
     paths = find_sweep(runs_dir, sweep)
-    manifest = _manifest(paths)
-    rows = [_row(paths, planned) for planned in manifest.get("runs", [])]
-    return SweepStatus(paths.name, manifest.get("profile"), rows)
+    manifest = read_manifest(paths)
+    rows = [_row(paths, manifest, planned) for planned in manifest["runs"]]
+    for row in rows:
+        row.refresh()
+    others = [other.name for other in sweeps(runs_dir) if other.name != paths.name] if sweep is None else []
+    return SweepStatus(paths, manifest, rows, who_runs(paths), others)
 
 
 def find_sweep(runs_dir: Path, name: str | None) -> SweepPaths:
@@ -70,64 +135,106 @@ def find_sweep(runs_dir: Path, name: str | None) -> SweepPaths:
     Raises:
         ConfigError: when there is none.
     """
-    there = sorted(_sweeps(runs_dir), key=lambda sweep: sweep.manifest.stat().st_mtime)
+    there = sweeps(runs_dir)
+    if name is not None and (runs_dir / name).is_dir() and name not in [sweep.name for sweep in there]:
+        raise ConfigError(f"{runs_dir / name}: no sweep.json in it; `sweepctl run SPEC` writes it")
     if not there:
         raise ConfigError(f"{runs_dir}: no sweep was run here; start one with: sweepctl run SPEC")
     if name is None:
-        return there[-1]
+        return there[0]
     for sweep in there:
         if sweep.name == name:
             return sweep
     raise ConfigError(f"{runs_dir}: no sweep '{name}'; {suggestion(name, [sweep.name for sweep in there])}")
 
 
+@dataclass(frozen=True)
+class FoundRun:
+    """A run that was asked for by one of its names."""
+
+    sweep: SweepPaths
+    manifest: dict[str, Any]
+    planned: dict[str, Any]
+    """The manifest's entry."""
+
+    @property
+    def paths(self) -> RunPaths:
+        """Its files."""
+        return self.sweep.run(self.planned["run_name"])
+
+
 def find_run(runs_dir: Path, given: str) -> RunPaths:
-    """A run by its name, its label, or `SWEEP/RUN`; of the sweep begun last if several have it.
+    """A run by its name, its label, or `SWEEP/RUN`; see `locate_run`.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    return locate_run(runs_dir, given).paths
+
+
+def locate_run(runs_dir: Path, given: str) -> FoundRun:
+    """A run with its manifest; of the sweep begun last if several have it, which is said on stderr.
 
     Raises:
         ConfigError: when there is none.
     """
     sweep_name, _, run_name = given.rpartition("/")
-    find_sweep(runs_dir, sweep_name or None)
-    sweeps = sorted(_sweeps(runs_dir), key=lambda sweep: sweep.manifest.stat().st_mtime, reverse=True)
-    known: list[str] = []
-    for sweep in sweeps:
-        if sweep_name and sweep.name != sweep_name:
-            continue
-        for planned in _manifest(sweep).get("runs", []):
-            if run_name in {planned["run_name"], planned["label"]}:
-                return sweep.run(planned["run_name"])
-            known.append(planned["run_name"])
-    raise ConfigError(f"{runs_dir}: no run '{given}'; {suggestion(run_name, known)}")
+    there = sweeps(runs_dir)
+    if sweep_name or not there:
+        there = [find_sweep(runs_dir, sweep_name or None)]
+    manifests = [read_manifest(sweep) for sweep in there]
+    found = [
+        FoundRun(sweep, manifest, planned)
+        for sweep, manifest in zip(there, manifests, strict=True)
+        for planned in manifest["runs"]
+        if run_name in {planned["run_name"], planned.get("label")}
+    ]
+    if not found:
+        known = [planned["run_name"] for manifest in manifests for planned in manifest["runs"]]
+        raise ConfigError(f"{runs_dir}: no run '{given}'; {suggestion(run_name, known)}")
+    chosen = found[0]
+    if others := [f"{each.sweep.name}/{run_name}" for each in found if each.sweep != chosen.sweep]:
+        print(f"this is {chosen.sweep.name}/{run_name}; there is also {', '.join(others)}", file=sys.stderr)
+    return chosen
 
 
-def _sweeps(runs_dir: Path) -> Iterator[SweepPaths]:
-    for manifest in runs_dir.glob("*/sweep.json"):
-        yield SweepPaths(manifest.parent)
+def sweeps(runs_dir: Path) -> list[SweepPaths]:
+    """Every sweep there is, the one begun last first."""
+    manifests = sorted(runs_dir.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [SweepPaths(manifest.parent) for manifest in manifests]
 
 
-def _manifest(sweep: SweepPaths) -> dict[str, Any]:
+def read_manifest(sweep: SweepPaths) -> dict[str, Any]:
+    """What the sweep was meant to be; `runs` is a list of maps with a `run_name` each.
+
+    Raises:
+        ConfigError: when the file is no manifest.
+    """
     try:
         found = json.loads(sweep.manifest.read_bytes())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{sweep.manifest}: not a sweep's manifest; `sweepctl run` writes it again")
-    return found
+        if all(isinstance(run["run_name"], str) for run in found["runs"]):
+            return dict(found)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ConfigError(f"{sweep.manifest}: not a sweep's manifest; `sweepctl run` writes it again")
 
 
-def _row(sweep: SweepPaths, planned: dict[str, Any]) -> RunRow:
-    paths = sweep.run(planned["run_name"])
-    status = read_status(paths) if planned["state"] == "planned" else None
-    state = "pending" if planned["state"] == "planned" else planned["state"]
+def _row(sweep: SweepPaths, manifest: dict[str, Any], planned: dict[str, Any]) -> RunRow:
     progress = RunProgress(
-        label=planned["label"] or "",
+        label=planned.get("label") or "",
         name=planned["run_name"],
-        max_steps=planned["config"]["max_steps"],
-        paths=paths,
-        state=status.state.value if status else state,
+        max_steps=(planned.get("config") or {}).get("max_steps") or 0,
+        paths=sweep.run(planned["run_name"]),
+        state="pending",
     )
-    progress.refresh()
-    reason = status.reason if status else planned["reason"]
-    attempt = status.attempt if status else 0
-    return RunRow(planned["label"], planned["run_name"], progress.state, reason, attempt, progress)
+    infeasible = planned.get("state") == "infeasible"
+    return RunRow(planned, progress, 0 if infeasible else _evaluations_expected(manifest))
+
+
+def _evaluations_expected(manifest: dict[str, Any]) -> int:
+    """Of each run, by the spec: every checkpoint with every task and number of shots."""
+    spec = (manifest.get("spec") or {}).get("eval")
+    if not spec:
+        return 0
+    tasks = spec.get("tasks") or ["the one that matches the training task"]
+    return len(spec.get("checkpoints") or ["last"]) * len(tasks) * len(spec.get("num_fewshot") or [0])

@@ -1,16 +1,18 @@
 """A sweep whose trainer, evaluation and engine are fakes that obey the same files."""
 
 import json
-import subprocess
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from sweepctl.machine import Placement
 from sweepctl.plan.plan import load_plan
-from sweepctl.running.engine import SharedEngine
-from sweepctl.running.runner import Commands, Options, SweepRunner
+from sweepctl.running.engine import EngineKind
+from sweepctl.running.executor import LocalExecutor
+from sweepctl.running.process import GuardedProcess
+from sweepctl.running.runner import Options, SweepRunner
+from sweepctl.running.slots import Share
 from sweepctl.watching.display import PlainDisplay
 
 HERE = Path(__file__).parent
@@ -25,15 +27,17 @@ parameters:
 run_name: "s{max_staleness}"
 reference: {max_staleness: 0}
 eval: {num_fewshot: [0, 4]}
+retry: {max_attempts: 1}
 """
 
 
 class FakeServer:
-    """A process that sleeps, in place of vLLM."""
+    """A guarded process that sleeps, in place of vLLM."""
 
-    def __init__(self, model, *, settings, socket, log, cores, device):
+    def __init__(self, model, *, settings, socket, log, cores, device, while_waiting):
+        while_waiting()
         self.model, self.socket, self.cores = model, socket, cores
-        self.process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+        self.process = GuardedProcess([sys.executable, "-S", "-c", "import time; time.sleep(600)"], log)
         self.stopped = False
 
     def healthy(self):
@@ -42,7 +46,6 @@ class FakeServer:
     def stop(self):
         self.stopped = True
         self.process.kill()
-        self.process.wait()
 
 
 class RecordingDisplay(PlainDisplay):
@@ -74,19 +77,18 @@ class FakeSweep:
     def behave(self, **behaviours: str) -> None:
         (self.runs_dir / "behaviours.json").write_text(json.dumps(behaviours))
 
-    def run(self, **options) -> int:
+    def run(self, *, concurrency=1, only=None, patience=0.0, **options) -> int:
+        os.environ["SWEEPCTL_LEASE_DIR"] = str(self.runs_dir / "leases")  # beside other tests' sweeps
         self.display = RecordingDisplay()
-        plan = load_plan(self.spec, "auto", [], self.runs_dir)
-        engine = SharedEngine(
-            log=plan.paths.engine_log,
-            placement=Placement((0,), None, (1,), "cpu"),
-            available=lambda: self.vllm,
-            start=self._start,
-        )
-        runner = SweepRunner(
-            plan, Options(**options), self.display, engine, lambda: None, Commands(FAKE, FAKE)
-        )
-        return runner.run()
+        return SweepRunner(
+            plan=load_plan(self.spec, "auto", [], self.runs_dir, only=only),
+            options=Options(orphan_patience_s=patience, **options),
+            display=self.display,
+            share=Share("core", ("0", "1"), 2, concurrency),
+            ingest=lambda: None,
+            executor=LocalExecutor(FAKE),
+            engines=EngineKind(lambda: self.vllm, self._start),
+        ).run()
 
     def _start(self, model, **keywords):
         server = FakeServer(model, **keywords)
@@ -99,7 +101,7 @@ class FakeSweep:
         path = self.runs_dir / "calls.jsonl"
         if not path.exists():
             return []
-        return [json.loads(line)["what"] for line in path.read_text().splitlines()]
+        return [record["what"] for record in self.call_records()]
 
     def call_records(self) -> list[dict]:
         return [json.loads(line) for line in (self.runs_dir / "calls.jsonl").read_text().splitlines()]
@@ -113,5 +115,7 @@ def fake_sweep(tmp_path: Path) -> FakeSweep:
     return FakeSweep(tmp_path)
 
 
-if __name__ == "__main__":  # as a process of its own, to be interrupted or killed: conftest.py FOLDER
-    sys.exit(FakeSweep(Path(sys.argv[1])).run(resume_command="sweepctl run fake.yaml"))
+if __name__ == "__main__":  # as a process of its own, to be interrupted or killed: conftest.py FOLDER [SLOTS]
+    slots = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    sweep = FakeSweep(Path(sys.argv[1]))
+    sys.exit(sweep.run(resume_command="sweepctl run fake.yaml", patience=30.0, concurrency=slots))

@@ -2,7 +2,9 @@
 
 What a run does is in `behaviours.json` beside the sweep's folder: `succeed` (also when it is not named),
 `fail`, `hang` (until a signal), `stubborn` (ignores signals), `vanish` (no last word),
-`stillborn` (no word at all).
+`stillborn` (no word at all), `slow` (a step each 50 ms), `once:X` (X at the first attempt only),
+`misconfigured` (exit code 2).
+It goes on after the steps its trace has, as a run with a checkpoint at each step would.
 An evaluation does so as `evaluation`: `succeed`, or `fail` with half of its results written.
 Standard library only, so that it starts in milliseconds.
 """
@@ -15,10 +17,11 @@ import time
 from pathlib import Path
 
 import_time = time.time()
+FAILURES = {"fail": (1, "the loss is not finite"), "misconfigured": (2, "task.path: no such file")}
 
 
 def main() -> int:
-    arguments = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+    arguments = dict(zip(sys.argv[2::2], sys.argv[3::2], strict=True))  # after the module
     config = Path(arguments["--config"])
     content = json.loads(config.read_text())
     if "evaluations" in content:
@@ -46,6 +49,8 @@ def train(content: dict, folder: Path, arguments: dict) -> int:
     runs_dir = folder.parent.parent
     action = behaviour(runs_dir, content["run_name"])
     run = Run(folder, content["config"]["max_steps"])
+    if action.startswith("once:"):
+        action = "succeed" if run.attempt > 1 else action.removeprefix("once:")
     call(runs_dir, content["run_name"], arguments)
     print(f"training {content['run_name']}: {action}", flush=True)
     if action == "stillborn":
@@ -54,11 +59,14 @@ def train(content: dict, folder: Path, arguments: dict) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _: stopped.append(n))
     run.status("running")
+    if action == "slow":
+        run.slowly(stopped)
     run.steps(2)
-    if action == "fail":
-        print("RuntimeError: the loss is not finite", flush=True)
-        run.status("failed", "the loss is not finite")
-        return 1
+    if action in FAILURES:
+        code, reason = FAILURES[action]
+        print(f"RuntimeError: {reason}", flush=True)
+        run.status("failed", reason)
+        return code
     if action == "vanish":
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "grandchild":
@@ -75,6 +83,8 @@ def train(content: dict, folder: Path, arguments: dict) -> int:
     run.steps(run.max_steps)
     (folder / "checkpoints" / f"step_{run.max_steps:06d}").mkdir(parents=True, exist_ok=True)
     run.status("succeeded")
+    with (runs_dir / "done.txt").open("a") as file:
+        file.write(f"{content['run_name']}\n")
     return 0
 
 
@@ -85,12 +95,18 @@ def call(runs_dir: Path, what: str, arguments: dict) -> None:
 
 class Run:
     def __init__(self, folder: Path, max_steps: int) -> None:
-        self.folder, self.max_steps, self.step = folder, max_steps, 0
+        self.folder, self.max_steps = folder, max_steps
+        trace = folder / "trace.jsonl"
+        lines = trace.read_text().splitlines(keepends=True) if trace.exists() else []
+        whole = [json.loads(line) for line in lines if line.endswith("\n")]
+        trace.write_text("".join(line for line in lines if line.endswith("\n")))
+        self.step = max((record["step"] + 1 for record in whole), default=0)
+        self.attempt = max((record["attempt"] for record in whole), default=0) + 1
 
     def status(self, state: str, reason: str | None = None) -> None:
         content = {
             "state": state,
-            "attempt": 1,
+            "attempt": self.attempt,
             "pid": os.getpid(),
             "pid_started": import_time,
             "heartbeat": time.time(),
@@ -102,12 +118,22 @@ class Run:
         temporary.write_text(json.dumps(content))
         temporary.replace(self.folder / "status.json")
 
+    def slowly(self, stopped: list[int]) -> None:
+        while self.step < self.max_steps and not stopped:
+            self.steps(self.step + 1)
+            time.sleep(0.05)
+
     def steps(self, until: int) -> None:
         with (self.folder / "trace.jsonl").open("a") as trace:
             while self.step < min(until, self.max_steps):
                 self.step += 1
-                record = {"v": 1, "attempt": 1, "t": float(self.step), "kind": "step", "step": self.step - 1}
-                record |= {"policy_version": self.step, "wall_s": 0.5, "reward_mean": 0.25}
+                record = {"v": 1, "attempt": self.attempt, "t": float(self.step), "kind": "step"}
+                record |= {
+                    "step": self.step - 1,
+                    "policy_version": self.step,
+                    "wall_s": 0.5,
+                    "reward_mean": 0.25,
+                }
                 record |= {"off_policy_steps_mean": 1.0}
                 trace.write(json.dumps(record) + "\n")
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from sweepctl.errors import SpecError
 from sweepctl.expansion.expand import expand
-from sweepctl.spec.file import SpecFile, load_spec, parse
-from sweepctl.spec.model import Spec
+from sweepctl.spec.file import SpecFile, checked, load_spec
 from sweepctl.spec.resolve import choose_profile, resolve
+from sweepctl.spec.source import parse
 from trainer.errors import ConfigError
 
 AXES = {
@@ -27,8 +27,7 @@ AXES = {
 
 
 def loaded(text: str) -> SpecFile:
-    source = parse(text, "spec.yaml")
-    return SpecFile(Spec.model_validate(source.data), source)
+    return checked(parse(text, "spec.yaml"))
 
 
 def points(text: str, profile: str | None = None, overrides: tuple[str, ...] = ()):

@@ -1,37 +1,36 @@
-"""What is shown while a sweep runs, and the small files around it."""
+"""How far a sweep is by its files, and the small files around it."""
 
-import io
-import json
 import os
 import stat
 import time
 
 import psutil
 import pytest
-from rich.console import Console
+from factories.written_sweep import resumed_line, step_line
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sweepctl.files import last_lines, write_atomically
-from sweepctl.machine import placement, visible_gpus
+from sweepctl.machine import visible_gpus
 from sweepctl.states import change_state, read_status, write_status
-from sweepctl.watching.display import LiveDisplay, PlainDisplay
-from sweepctl.watching.progress import RunProgress, SweepProgress, TraceTail, duration
+from sweepctl.watching.progress import RunProgress, SweepProgress, count_hidden, count_states, duration, speed
+from sweepctl.watching.trace import FIRST_LOOK_BYTES, RECENT_STEPS, TraceTail
 from trainer.paths import RunPaths
 from trainer.records import RunState, RunStatus
-
-
-def step(number, wall_s=2.0):
-    record = {"kind": "step", "step": number, "policy_version": number + 1, "wall_s": wall_s}
-    return json.dumps(record | {"reward_mean": 0.5, "off_policy_steps_mean": 1.0}) + "\n"
 
 
 def test_a_trace_is_read_on_whole_lines_only(tmp_path):
     trace = tmp_path / "trace.jsonl"
     tail = TraceTail(trace)
     assert tail.new_records() == []
-    trace.write_text(step(0) + '{"kind": "span", "step": 0}\n' + step(1)[:20])
+    trace.write_text(step_line(0) + '{"kind": "span", "step": 0}\n' + step_line(1)[:20])
     assert [record["step"] for record in tail.new_records()] == [0]
     trace.write_text(
-        step(0) + '{"kind": "span", "step": 0}\n' + step(1) + '{"kind": "step", torn\n' + step(2)
+        step_line(0)
+        + '{"kind": "span", "step": 0}\n'
+        + step_line(1)
+        + '{"kind": "step", torn\n'
+        + step_line(2)
     )
     assert [record["step"] for record in tail.new_records()] == [1, 2]
     assert tail.new_records() == []
@@ -41,7 +40,7 @@ def test_a_trace_is_read_on_whole_lines_only(tmp_path):
 def progress(tmp_path):
     run = RunPaths(tmp_path / "s0")
     run.root.mkdir()
-    run.trace.write_text("".join(step(number) for number in range(10)))
+    run.trace.write_text("".join(step_line(number) for number in range(10)))
     rows = [
         RunProgress("Exp1", "s0", 40, run, "running"),
         RunProgress("Exp2", "s1", 40, RunPaths(tmp_path / "s1"), "pending"),
@@ -51,13 +50,68 @@ def progress(tmp_path):
     return SweepProgress("demo", "cpu", rows)
 
 
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_however_a_trace_grows_each_step_is_read_once_and_in_order(tmp_path_factory, data):
+    trace = tmp_path_factory.mktemp("trace") / "trace.jsonl"
+    count = data.draw(st.integers(0, RECENT_STEPS))
+    noise = '{"kind":"span","lane":"learner","step":3}\n'
+    whole = "".join(step_line(number) + noise for number in range(count)).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
+    tail, seen = TraceTail(trace), []
+    for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        with trace.open("ab") as file:
+            file.write(whole[start:end])
+        seen += [record["step"] for record in tail.new_records()]
+    assert seen == list(range(count))
+
+
+def test_of_a_long_trace_only_the_end_is_read(tmp_path):
+    trace = tmp_path / "trace.jsonl"
+    group = '{"kind":"group","step":0,"pad":"' + "x" * 400 + '"}\n'
+    trace.write_text("".join(step_line(number) + group * 10 for number in range(200)))
+    assert trace.stat().st_size > 5 * FIRST_LOOK_BYTES
+    read = [record["step"] for record in TraceTail(trace).new_records()]
+    assert read == list(range(200 - RECENT_STEPS, 200))
+
+
+def test_groups_without_number_after_the_last_step_do_not_hide_it(tmp_path):
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text(step_line(7) + '{"kind":"group","pad":"' + "x" * 9 * FIRST_LOOK_BYTES + '"}\n')
+    assert [record["step"] for record in TraceTail(trace).new_records()] == [7]
+
+
+def test_a_trace_in_the_place_of_another_begins_again(progress):
+    running = progress.runs[0]
+    running.paths.trace.rename(running.paths.trace.with_name("set-aside"))
+    running.refresh()
+    assert running.step == 10
+    running.paths.trace.write_text(step_line(0) + step_line(1))
+    running.refresh()
+    assert running.step == 2
+
+
 def test_a_new_attempt_starts_the_count_again(progress):
     running = progress.runs[0]
     assert running.step == 10
     with running.paths.trace.open("a") as trace:
-        trace.write(json.dumps({"kind": "resumed", "from_step": 0}) + "\n" + step(0, wall_s=8.0))
+        trace.write(resumed_line(0) + step_line(0, wall_s=8.0))
     running.refresh()
     assert (running.step, running.seconds_per_step) == (1, 8.0)
+
+
+def test_a_resumed_run_keeps_its_step_while_its_engine_starts(progress):
+    running = progress.runs[0]
+    write_status(running.paths, status(attempt=2, step=0))
+    running.refresh()
+    assert running.step == 10
+    with running.paths.trace.open("a") as trace:
+        trace.write(resumed_line(8))
+    running.refresh()
+    assert (running.step, running.seconds_per_step) == (8, None)
+    write_status(running.paths, status(attempt=2, step=9))  # its trace may be buffered
+    running.refresh()
+    assert running.step == 9
 
 
 def test_progress_counts_and_foresees(progress):
@@ -66,47 +120,55 @@ def test_progress_counts_and_foresees(progress):
     assert running.seconds_left == 60.0
     assert waiting.seconds_left is None
     assert progress.seconds_left == 60.0 + 80.0
-    assert "demo [cpu]" in progress.line()
-    assert "0/2 runs" in progress.line()
+    assert progress.fraction == 10 / 80
+    assert progress.row("s1") is waiting
+    with pytest.raises(KeyError):
+        progress.row("s2")
+    assert progress.line() == (
+        "demo [cpu]: starting; 0 of 2 done, 1 running, 1 waiting; 0s so far, about 2m 20s left"
+    )
 
 
-def test_the_live_table_shows_every_run(progress):
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=120, color_system=None)
-    with LiveDisplay(console) as display:
-        display.show(progress)
-        display.say("s9 failed: [not markup]")
-    shown = screen.getvalue()
-    for text in (
-        "Exp1",
-        "s0",
-        "running",
-        "10/40",
-        "30.0",
-        "0.50",
-        "1.00",
-        "1m 00s",
-        "pending",
-        "[not markup]",
-    ):
-        assert text in shown
+def test_runs_side_by_side_take_less_time(progress, tmp_path):
+    for number in range(2, 6):
+        progress.runs.append(RunProgress("", f"s{number}", 40, RunPaths(tmp_path / f"s{number}"), "pending"))
+    progress.slots = 2
+    # One slot has 60 s and then 80 and 80 of waiting runs, the other three times 80.
+    assert progress.seconds_left == 240.0
+    progress.runs[1].state = "failed"
+    assert progress.seconds_left == 220.0
 
 
-def test_plain_lines_are_said_on_changes_and_now_and_then(progress, monkeypatch):
-    screen = io.StringIO()
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    display = PlainDisplay(Console(file=screen, width=200))
-    display.show(progress)
-    first = len(screen.getvalue().splitlines())
-    display.show(progress)
-    assert len(screen.getvalue().splitlines()) == first  # too soon
-    now[0] += 11
-    display.show(progress)
-    assert "step 10/40, 30.0 steps/min, reward 0.50, age 1.00, about 1m 00s left" in screen.getvalue()
+@settings(max_examples=100, deadline=None)
+@given(steps=st.lists(st.integers(1, 50), min_size=1, max_size=8), slots=st.integers(1, 4))
+def test_the_time_left_is_that_of_some_order_on_the_slots(steps, slots, tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    rows = [
+        RunProgress("", f"s{index}", count, RunPaths(root / str(index)), "pending")
+        for index, count in enumerate(steps)
+    ]
+    seen = RunPaths(root / "seen")
+    seen.root.mkdir()
+    seen.trace.write_text(step_line(0, wall_s=2.0))
+    done = RunProgress("", "seen", 1, seen, "succeeded")
+    done.refresh()
+    left = SweepProgress("demo", None, [done, *rows], slots=slots).seconds_left
+    assert max(max(steps) * 2.0, sum(steps) * 2.0 / slots) - 1e-6 <= left
+    assert left <= sum(steps) * 2.0 / slots + max(steps) * 2.0
+
+
+def test_states_are_counted_in_words(progress):
+    assert count_states(progress.runs) == "0 of 2 done, 1 running, 1 waiting"
     progress.runs[0].state = "succeeded"
-    display.show(progress)
-    assert screen.getvalue().splitlines()[-1].endswith("Exp1 s0: succeeded")
+    assert count_hidden([*progress.runs, progress.runs[1]]) == "2 waiting, 1 done"
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_step", "text"),
+    [(None, ""), (0.25, "4.0/s"), (1.0, "1.0/s"), (2.0, "30.0/min"), (60.0, "1.0/min"), (300.0, "12.0/h")],
+)
+def test_speed_is_shown_by_the_unit_that_suits_it(seconds_per_step, text):
+    assert speed(seconds_per_step) == text
 
 
 @pytest.mark.parametrize(
@@ -191,21 +253,3 @@ def test_gpus_are_those_that_processes_would_see(tmp_path, monkeypatch):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         visible_gpus.cache_clear()
         assert visible_gpus() == count
-
-
-@pytest.mark.usefixtures("forget_gpus")
-def test_engine_and_learner_do_not_share_cores_or_gpus(tmp_path, monkeypatch):
-    fake_nvidia(tmp_path, monkeypatch, 0)
-    for cores, engine, learner in (({0}, (), ()), ({0, 1}, (0,), (1,)), ({2, 3, 4, 5}, (2, 3), (4, 5))):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores)
-        place = placement()
-        assert (place.engine_cores, place.learner_cores, place.learner_device) == (engine, learner, "cpu")
-    monkeypatch.setattr("sweepctl.machine.package_version", lambda _: "2.13.0")
-    for gpus, engine_device in ((1, None), (2, "1")):
-        fake_nvidia(tmp_path, monkeypatch, gpus)
-        place = placement()
-        assert (place.engine_device, place.learner_device, place.learner_cores) == (
-            engine_device,
-            "cuda:0",
-            (),
-        )

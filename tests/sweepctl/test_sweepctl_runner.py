@@ -10,7 +10,7 @@ import pytest
 
 from sweepctl.errors import SweepLockedError
 from sweepctl.running import runner
-from sweepctl.running.prepare import sweep_lock
+from sweepctl.running.lock import sweep_lock
 from trainer.config import RunFile
 from trainer.errors import ConfigError, EngineError, SweepctlError
 from trainer.evaluation_config import EvaluationFile
@@ -67,13 +67,8 @@ def test_each_model_has_an_engine_of_its_own(fake_sweep):
     text = text.replace("s{max_staleness}", "{model}").replace("reference: {max_staleness: 0}\n", "")
     fake_sweep.spec.write_text(text)
     assert fake_sweep.run() == 0
-    # Once each for training, and once more for evaluating the first: only one fits at a time.
-    assert [server.model for server in fake_sweep.servers] == [
-        "builtin:tiny",
-        "org/other",
-        "builtin:tiny",
-        "org/other",
-    ]
+    # Only one fits at a time, and evaluation begins with the one that is there.
+    assert [server.model for server in fake_sweep.servers] == ["builtin:tiny", "org/other", "builtin:tiny"]
     assert fake_sweep.calls() == ["builtin_tiny", "org_other", "evaluation", "evaluation"]
 
 
@@ -297,7 +292,7 @@ def test_timings_are_kept_for_every_invocation(fake_sweep):
 
 
 def test_a_sweep_that_is_being_run_says_by_whom(fake_sweep):
-    held = rf"by process {os.getpid()} since \d{{4}}-.*kill {os.getpid()}"
+    held = rf"by process {os.getpid()} since \d{{4}}-.*sweepctl stop fake"
     with sweep_lock(SweepPaths(fake_sweep.root)), pytest.raises(SweepLockedError, match=held):
         fake_sweep.run()
     assert fake_sweep.run(evaluate=False) == 0

@@ -95,7 +95,7 @@ def test_sigkill_leaves_no_child(fake_sweep, started):
     process.wait()
     wait_for(lambda: children(fake_sweep) == [], "every child to end")
     engine = int((fake_sweep.runs_dir / "engines.txt").read_text().split()[0])
-    psutil.Process(engine).kill()  # the fake one; vLLM's own server ends with its parent
+    wait_for(lambda: not alive(engine), "the engine to end")
     # The trainer had time to say so itself.
     assert json.loads((fake_sweep.root / "s1" / "status.json").read_text())["state"] == "interrupted"
     fake_sweep.behave()

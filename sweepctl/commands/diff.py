@@ -1,0 +1,190 @@
+"""`sweepctl diff`: where two runs differ in configuration, in environment and code, and in results."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweepctl.attempts import read_attempts
+from sweepctl.commands.diff_results import Results, compare_results
+from sweepctl.watching.status import FoundRun, locate_run
+from trainer.config import RunConfig
+from trainer.errors import ConfigError
+
+Values = Mapping[str, Any]
+Changes = Mapping[str, tuple[Any, Any]]
+_MISSING = "–"
+_CONFIG_FILE_KEYS = ("inputs", "profile", "resources")
+"""Of config.json, beside the configuration proper: what was trained on, and what with."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two runs, by its files; `config` and `origin` (environment and code) by dotted key."""
+
+    sweep: str
+    run_name: str
+    label: str
+    run_id: str | None
+    config: Values
+    origin: Values
+
+    @property
+    def name(self) -> str:
+        """`SWEEP/RUN`."""
+        return f"{self.sweep}/{self.run_name}"
+
+
+def print_diff(runs_dir: Path, first: str, second: str, *, as_json: bool) -> None:
+    """Print where two runs differ, the first's value before the second's.
+
+    Raises:
+        ConfigError: when there is no such run, or one that was only planned has no files yet.
+    """
+    found = locate_run(runs_dir, first), locate_run(runs_dir, second)
+    sides = _side(found[0]), _side(found[1])
+    if sides[0].name == sides[1].name:
+        same = {"first": sides[0].name, "second": sides[1].name, "identical": True}
+        print(json.dumps(same, indent=2) if as_json else f"identical: both are the run {sides[0].name}")
+        return
+    results = compare_results(runs_dir, *((side.sweep, side.run_name) for side in sides))
+    config, origin = _changes(*(side.config for side in sides)), _changes(*(side.origin for side in sides))
+    if as_json:
+        print(json.dumps(_as_json(sides, config, origin, results), indent=2))
+    else:
+        _print(sides, config, origin, results)
+
+
+def _side(found: FoundRun) -> Side:
+    planned, config = found.planned, found.paths.config
+    file = _json(config) if config.exists() else _planned_file(found)
+    beside = {key: file[key] for key in _CONFIG_FILE_KEYS if file.get(key)}
+    return Side(
+        sweep=found.sweep.name,
+        run_name=planned["run_name"],
+        label=planned.get("label") or planned["run_name"],
+        run_id=file.get("run_id"),
+        config=_flat({**file["config"], **beside}),
+        origin=_origin(found),
+    )
+
+
+def _planned_file(found: FoundRun) -> dict[str, Any]:
+    """What config.json would hold of a run that has not begun: the plan may leave defaults out."""
+    planned = dict(found.planned["config"])
+    if isinstance(planned.get("task"), str):
+        planned["task"] = {"name": planned["task"]}
+    config = _flat(RunConfig().model_dump(mode="json")) | _flat(planned)
+    return {"config": config, "run_id": found.planned.get("run_id"), "profile": found.manifest.get("profile")}
+
+
+def _origin(found: FoundRun) -> dict[str, Any]:
+    """Of the sweep, versions, hardware and git; of the run's last attempt, fingerprints and devices."""
+    origin = {**found.manifest.get("environment", {}), "git": found.manifest.get("git", {})}
+    started = [attempt for attempt in read_attempts(found.paths) if attempt.event == "started"]
+    if started:
+        last = started[-1]
+        origin |= {"environment_id": last.environment, "code_id": last.code, "devices": last.devices}
+    return _flat(origin)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict):
+            return found
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"{path}: not what sweepctl wrote; `sweepctl run` with the sweep's spec writes it again"
+    )
+
+
+def _flat(nested: Values, prefix: str = "") -> dict[str, Any]:
+    """`{"optim": {"lr": 1}}` as `{"optim.lr": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _changes(first: Values, second: Values) -> Changes:
+    """The keys whose values differ, in the first's order; a key that only one has is None in the other."""
+    return {
+        key: (first.get(key), second.get(key))
+        for key in dict.fromkeys([*first, *second])
+        if first.get(key) != second.get(key)
+    }
+
+
+def _as_json(
+    sides: tuple[Side, Side],
+    config: Changes,
+    origin: Changes,
+    results: Results,
+) -> dict[str, Any]:
+    def pairs(changes: Changes) -> dict[str, Any]:
+        return {key: {"first": old, "second": new} for key, (old, new) in changes.items()}
+
+    return {
+        "first": {"name": sides[0].name, "run_id": sides[0].run_id},
+        "second": {"name": sides[1].name, "run_id": sides[1].run_id},
+        "identical": False,
+        "configuration": pairs(config),
+        "environment": pairs(origin),
+        **results.summary(),
+    }
+
+
+def _print(
+    sides: tuple[Side, Side],
+    config: Changes,
+    origin: Changes,
+    results: Results,
+) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console(highlight=False, markup=False)
+    heads = ["A", "B"]
+    for head, side in zip(heads, sides, strict=True):
+        console.print(f"{head}  {side.name}  ({side.label}, run_id {side.run_id or 'not known'})")
+    _section("Configuration", heads, {key: _texts(pair) for key, pair in config.items()})
+    _section("Environment and code", heads, {key: _texts(pair) for key, pair in origin.items()})
+    figures = {figure.name: figure.texts() for figure in results.figures}
+    _section("Results", [*heads, "B - A", "B / A"], figures, numbers=True)
+    accuracy = {row.name: row.texts() for row in results.accuracy}
+    _section("Accuracy (%)", [*heads, "B - A", "95 %", "verdict on B"], accuracy, numbers=True)
+    for note in results.notes:
+        console.print(note, style="dim", soft_wrap=True)
+
+
+def _texts(pair: tuple[Any, Any]) -> tuple[str, ...]:
+    return tuple(
+        _MISSING
+        if value is None
+        else value
+        if isinstance(value, str) and value.isprintable()
+        else json.dumps(value)
+        for value in pair
+    )
+
+
+def _section(
+    title: str, heads: list[str], rows: Mapping[str, tuple[str, ...]], *, numbers: bool = False
+) -> None:
+    """A part of the diff: its keys to the left, what each run has beside them."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from sweepctl.tables import new_table  # noqa: PLC0415
+
+    console = Console(highlight=False, markup=False)
+    console.print()
+    if not rows:
+        console.print(f"{title}: {'none' if numbers else 'the same'}")
+        return
+    table = new_table([title], heads) if numbers else new_table([title, *heads], [])
+    for key, cells in rows.items():
+        table.add_row(Text(key), *map(Text, cells))
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Sweeps to and from other places: archives to publish, results that were made elsewhere."""

@@ -1,0 +1,117 @@
+"""An archive -> a sweep's folder: the way back from `pack`."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from results.sweep_files import BadFileError, Manifest, read_json_model
+from sweepctl.errors import Place, Problem, SpecError
+from sweepctl.exchange.building import building, copy, require_space
+from sweepctl.exchange.checksums import check_files
+from sweepctl.exchange.imported import imported_from
+from sweepctl.exchange.layout import (
+    CHECKSUMS,
+    SWEEP,
+    Item,
+    files_under,
+    is_folder_name,
+    links_under,
+    unpacked,
+)
+from sweepctl.files import write_atomically
+from trainer.paths import RunPaths
+from trainer.records import RunState, RunStatus
+
+
+@dataclass(frozen=True)
+class TakenIn:
+    """What an import made."""
+
+    directory: Path
+    runs: tuple[str, ...]
+    evaluations: int
+    remarks: tuple[str, ...] = ()
+
+
+def is_archive(folder: Path) -> bool:
+    """Whether `sweepctl export` made a folder."""
+    return (folder / SWEEP).is_file()
+
+
+def unpack(archive: Path, directory: Path) -> TakenIn:
+    """Copy an archive's files to where a sweep has them.
+
+    Args:
+        archive: a folder that `sweepctl export` wrote.
+        directory: the sweep's folder, not there yet.
+
+    Raises:
+        SpecError: with everything that is wrong with the archive; nothing was written.
+        StorageError: too little space, or the disk refuses.
+    """
+    if problems := list(_problems(archive)):
+        raise SpecError(problems)
+    manifest = read_json_model(archive / SWEEP, Manifest) or Manifest()
+    items = [
+        Item(path, target)
+        for path in files_under(archive)
+        if (target := unpacked(PurePosixPath(path.relative_to(archive).as_posix()))) is not None
+    ]
+    require_space(items, directory)
+    with building(directory) as folder:
+        for item in items:
+            copy(item, folder)
+        for status in folder.glob("*/status.json"):
+            _end_of_running(RunPaths(status.parent))
+        _rewrite_manifest(folder / SWEEP, directory.name, archive)
+    names = {
+        path.parts[0]
+        for item in items
+        if len((path := item.target).parts) == 2 and path.name == "config.json"
+    }
+    runs = tuple(run.run_name for run in manifest.runs if run.state == "planned") or tuple(sorted(names))
+    return TakenIn(directory, runs, sum(item.target.match("*_*shot.json") for item in items))
+
+
+def _problems(archive: Path) -> Iterator[Problem]:
+    """What is wrong with an archive, told before anything is written."""
+    if not (archive / CHECKSUMS).is_file():
+        message = (
+            f"no {CHECKSUMS}: not an exported sweep, or not the whole of one; make one with: sweepctl export"
+        )
+        yield Problem(Place(str(archive)), message)
+        return
+    yield from (Problem(Place(str(path)), "is a link; an archive has none") for path in links_under(archive))
+    yield from check_files(archive)
+    try:
+        manifest = read_json_model(archive / SWEEP, Manifest) or Manifest()
+    except BadFileError as error:
+        yield Problem(Place(str(archive / SWEEP)), str(error).partition(": ")[2])
+        return
+    names = [run.run_name for run in manifest.runs]
+    for name in dict.fromkeys(names):
+        if not is_folder_name(name):
+            yield Problem(Place(str(archive / SWEEP)), f"a run cannot be called {name!r}")
+        elif names.count(name) > 1:
+            yield Problem(Place(str(archive / SWEEP)), f"two runs are called {name!r}")
+
+
+def _end_of_running(run: RunPaths) -> None:
+    """Nobody here runs what was still running when it was exported."""
+    try:
+        status = RunStatus.model_validate_json(run.status.read_bytes())
+    except ValidationError:
+        return  # shown as unreadable wherever it is shown
+    if status.state is RunState.RUNNING:
+        changes = {"state": RunState.INTERRUPTED, "reason": "was still running when it was exported"}
+        ended = status.model_copy(update={**changes, "pid": None, "pid_started": None})
+        write_atomically(run.status, ended.model_dump_json())
+
+
+def _rewrite_manifest(path: Path, name: str, archive: Path) -> None:
+    content = json.loads(path.read_bytes())
+    content |= {"name": name, "imported": imported_from(archive)}
+    write_atomically(path, json.dumps(content, indent=2))

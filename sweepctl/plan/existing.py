@@ -1,0 +1,153 @@
+"""What earlier invocations left of a sweep, by the files alone: nothing is changed here."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from sweepctl.attempts import AttemptRecord, read_attempts
+from sweepctl.provenance import code_id, environment_id
+from sweepctl.states import read_status
+from trainer.errors import ConfigError
+from trainer.paths import RunPaths, SweepPaths
+from trainer.records import RunState, RunStatus
+
+PlanState = Literal["new", "succeeded", "outdated", "failed", "interrupted", "running", "infeasible"]
+"""`outdated`: succeeded, but from code or an environment that `--rerun-on` does not let pass."""
+Stale = Literal["code", "env"]
+
+_STATES: dict[RunState, PlanState] = {
+    RunState.SUCCEEDED: "succeeded",
+    RunState.FAILED: "failed",
+    RunState.INTERRUPTED: "interrupted",
+    RunState.RUNNING: "running",
+}
+_SET_ASIDE = ".set-aside-"
+_NO_RUNS = frozenset({"base_models"})
+
+
+@dataclass(frozen=True)
+class Existing:
+    """What is in a run's directory."""
+
+    state: PlanState = "new"
+    status: RunStatus | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    other_run: str | None = None
+    """The run_id of another run in the directory; `unknown` where nothing tells."""
+    stale: tuple[Stale, ...] = ()
+    """What is not as it was when a finished run was trained."""
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A run directory of the sweep that no planned run has."""
+
+    paths: RunPaths
+    run_id: str | None
+    state: str
+    """A `RunState`, or `unknown`."""
+    step: int | None
+    max_steps: int | None
+    same_as: str | None
+    """The planned run of the same configuration, whose directory it could be."""
+
+    def summary(self) -> dict[str, Any]:
+        """The directory as an entry of `plan --json`."""
+        return {
+            "directory": self.paths.root.name,
+            "run_id": self.run_id,
+            "state": self.state,
+            "step": self.step,
+            "max_steps": self.max_steps,
+            "same_as": self.same_as,
+        }
+
+
+def read_existing(paths: RunPaths, run_id: str, rerun_on: frozenset[str]) -> Existing:
+    """What is left of the run `run_id`.
+
+    Raises:
+        ConfigError: its status cannot be read.
+    """
+    found = directory_run_id(paths)
+    if found is None:
+        return Existing()
+    if found != run_id:
+        return Existing(other_run=found)
+    status = read_status(paths)
+    attempts = tuple(read_attempts(paths))
+    state = _state(status)
+    stale = _stale(attempts) if state == "succeeded" else ()
+    return Existing("outdated" if rerun_on & set(stale) else state, status, attempts, None, stale)
+
+
+def directory_run_id(paths: RunPaths) -> str | None:
+    """Whose directory this is: None where there is none, `unknown` where nothing tells."""
+    try:
+        found = json.loads(paths.config.read_bytes())["run_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown" if paths.root.is_dir() and any(paths.root.iterdir()) else None
+    return found if isinstance(found, str) and re.fullmatch(r"[0-9a-f]{12}", found) else "unknown"
+
+
+def find_orphans(sweep: SweepPaths, planned: Mapping[str, str]) -> tuple[Orphan, ...]:
+    """Run directories that are no planned run's, by name; `planned` has the run_id of each run's name."""
+    if not sweep.root.is_dir():
+        return ()
+    names = {run_id: name for name, run_id in planned.items()}
+    found = []
+    for folder in sorted(sweep.root.iterdir()):
+        if folder.name in planned or folder.name in _NO_RUNS or _SET_ASIDE in folder.name:
+            continue
+        if folder.is_dir() and (orphan := _orphan(RunPaths(folder), names)) is not None:
+            found.append(orphan)
+    return tuple(found)
+
+
+def _orphan(paths: RunPaths, names: Mapping[str, str]) -> Orphan | None:
+    run_id = directory_run_id(paths)
+    try:
+        status = read_status(paths)
+    except ConfigError:
+        status = None
+    if status is None and run_id in {None, "unknown"}:
+        return None  # evaluations, notes, whatever a user put there
+    return Orphan(
+        paths=paths,
+        run_id=run_id if run_id != "unknown" else None,
+        state=status.state.value if status else "unknown",
+        step=status.step if status else None,
+        max_steps=status.max_steps if status else None,
+        same_as=names.get(run_id or ""),
+    )
+
+
+def _state(status: RunStatus | None) -> PlanState:
+    if status is None:
+        return "new"
+    if status.state in _STATES:
+        return _STATES[status.state]
+    # Pending or skipped. What was begun before is gone on with, not begun anew.
+    return "interrupted" if status.attempt else "new"
+
+
+def _stale(attempts: tuple[AttemptRecord, ...]) -> tuple[Stale, ...]:
+    """In what the last attempt differs from one that would start now; what is not on record is not known."""
+    started = [record for record in attempts if record.event == "started"]
+    if not started:
+        return ()
+    last = started[-1]
+    stale: list[Stale] = []
+    if last.code is not None and last.code != code_id():
+        stale.append("code")
+    if last.environment is not None and last.environment != _environment_now():
+        stale.append("env")
+    return tuple(stale)
+
+
+@cache
+def _environment_now() -> str:
+    return environment_id()

@@ -1,0 +1,68 @@
+"""`sweepctl stop`: ask the process that runs a sweep to end, and wait until it has."""
+
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweepctl.holder import Holder, read_holder
+from sweepctl.running.lock import is_locked
+from sweepctl.watching.status import find_sweep
+from trainer.errors import SweepctlError
+from trainer.paths import SweepPaths
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What became of it."""
+
+    sweep: str
+    pid: int | None
+    """None: nothing ran."""
+
+    def line(self) -> str:
+        """In words."""
+        if self.pid is None:
+            return f"{self.sweep} is not being run"
+        return f"{self.sweep} has stopped; the same `sweepctl run` goes on with it"
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"sweep": self.sweep, "stopped": self.pid is not None, "pid": self.pid}
+
+
+def stop_sweep(runs_dir: Path, name: str, *, now: bool) -> Stopped:
+    """Have a sweep's runs write a checkpoint and end, or end at once with `now`; returns when all has ended.
+
+    Raises:
+        ConfigError: there is no such sweep.
+        SweepctlError: it is run by a process that cannot be reached from here.
+    """
+    sweep = find_sweep(runs_dir, name)
+    if not is_locked(sweep):
+        return Stopped(sweep.name, None)
+    holder = read_holder(sweep)
+    process = holder.process() if holder else None
+    if holder is None or process is None:
+        raise SweepctlError(f"{sweep.root}: {_unreachable(holder)}; stop it there with Ctrl-C")
+    process.send_signal(signal.SIGTERM)
+    if now:  # the second request; of another kind, since two of the same may arrive as one
+        process.send_signal(signal.SIGINT)
+    _wait(sweep, holder, now=now)
+    return Stopped(sweep.name, holder.pid)
+
+
+def _unreachable(holder: Holder | None) -> str:
+    return f"{holder} is out of reach" if holder else "who runs this sweep is not on record"
+
+
+def _wait(sweep: SweepPaths, holder: Holder, *, now: bool) -> None:
+    if not now:
+        hint = f"`sweepctl stop {sweep.name} --now` does not wait"
+        print(f"waiting for {holder} to write its checkpoints; {hint}", file=sys.stderr)
+    while holder.process() is not None and is_locked(sweep):
+        time.sleep(_POLL_S)

@@ -1,0 +1,127 @@
+"""`sweepctl status --watch`: somebody else's sweep, until nothing of it runs any more."""
+
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from sweepctl.holder import who_runs
+from sweepctl.watching.display import Display, make_display
+from sweepctl.watching.progress import ENDED, count_states
+from sweepctl.watching.status import RunRow, sweep_status
+
+LOOK_S = 1.0
+_NAMES_SHOWN = 3
+
+
+def watch_sweep(runs_dir: Path, name: str | None, *, as_json: bool) -> None:
+    """Show how a sweep goes on, on stderr, or each change as a line of JSON on stdout. Ctrl-C ends it.
+
+    Raises:
+        ConfigError: when there is no such sweep.
+    """
+    watched = WatchedSweep(runs_dir, name)
+    with suppress(KeyboardInterrupt):
+        if as_json:
+            _print_changes(watched)
+        else:
+            with make_display() as display:
+                _show(watched, display)
+
+
+class WatchedSweep:
+    """A sweep that is looked at again and again; only runs that may have changed are read."""
+
+    def __init__(self, runs_dir: Path, name: str | None) -> None:
+        self._runs_dir = runs_dir
+        self.status = sweep_status(runs_dir, name)
+        self.progress = self.status.progress
+        self._manifest_ns = _changed_ns(self.status.paths.manifest)
+        self._status_ns: dict[str, int] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether anything of it runs: `sweepctl run`, or a training that was started by hand."""
+        return self.status.holder is not None or any(run.state == "running" for run in self.progress.runs)
+
+    def look(self) -> list[RunRow]:
+        """Look at its files again; the runs that may have changed, the first time all of them."""
+        paths = self.status.paths
+        manifest_ns = _changed_ns(paths.manifest)
+        if manifest_ns != self._manifest_ns:  # another invocation's plan
+            self.status = sweep_status(self._runs_dir, paths.name)
+            self.progress = self.status.progress
+            self._manifest_ns, self._status_ns = manifest_ns, {}
+        changed = [row for row in self.status.rows if self._may_have_changed(row)]
+        for row in changed:
+            row.refresh()
+        self.status.holder = who_runs(paths)
+        running = [run.label or run.name for run in self.progress.runs if run.state == "running"]
+        self.progress.slots = max(self.progress.slots, len(running))
+        self.progress.doing = self._doing(running)
+        return changed
+
+    def _may_have_changed(self, row: RunRow) -> bool:
+        name, changed_ns = row.progress.name, _changed_ns(row.progress.paths.status)
+        before, self._status_ns[name] = self._status_ns.get(name), changed_ns
+        return changed_ns != before or row.progress.state == "running"
+
+    def _doing(self, running: list[str]) -> str:
+        if running:
+            few = len(running) <= _NAMES_SHOWN
+            return "training " + (", ".join(running) if few else f"{len(running)} runs")
+        if self.status.holder is None:
+            return "no `sweepctl run` is at work on it"
+        trained = all(run.state in ENDED for run in self.progress.runs)
+        return "evaluating" if trained else "between runs"
+
+
+def _show(watched: WatchedSweep, display: Display) -> None:
+    states: dict[str, str] = {}
+    while True:
+        for row in watched.look():
+            run = row.progress
+            before = states.get(run.name, run.state)
+            states[run.name] = run.state
+            if run.state != before and row.reason:
+                display.say(f"{run.label} {run.name} {run.state}: {row.reason}".lstrip())
+        display.show(watched.progress)
+        if not watched.active:
+            break
+        time.sleep(LOOK_S)
+    display.say(f"nothing of {watched.progress.name} runs any more; sweepctl status {watched.progress.name}")
+
+
+def _print_changes(watched: WatchedSweep) -> None:
+    """A line for each run that changed, and one for the sweep when its own state did."""
+    printed: dict[str, str] = {}
+    while True:
+        sweep = watched.status.paths.name
+        records = [{"kind": "run", "sweep": sweep, **row.summary()} for row in watched.look()]
+        holder = watched.status.holder
+        records.append(
+            {
+                "kind": "sweep",
+                "sweep": sweep,
+                "pid": holder.pid if holder else None,
+                "doing": watched.progress.doing,
+                "states": count_states(watched.progress.runs),
+            }
+        )
+        for record in records:
+            line = json.dumps(record)
+            key = str(record.get("run_name", ""))
+            if printed.get(key) != line:
+                printed[key] = line
+                print(line, flush=True)
+        if not watched.active:
+            return
+        time.sleep(LOOK_S)
+
+
+def _changed_ns(path: Path) -> int:
+    """When the file was last replaced, in nanoseconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,148 @@
+"""What `sweepctl plan` prints, to the letter."""
+
+import os
+
+import pytest
+from factories.planned_sweep import NAMES, PlannedSweep, fail
+
+from sweepctl.plan.plan import Plan
+from sweepctl.plan.show import print_plan
+from sweepctl.provenance import environment_id
+from trainer.records import RunState
+
+TWO_BATCHES = """\
+version: 1
+name: planned
+base: {max_steps: 40, prompts_per_rollout_sync: 16}
+zip: [{prompts_per_optim_step: [16, 8]}]
+parameters:
+  optim.lr: [1e-6, 5e-7]
+  max_staleness: [0, 1]
+run_name: "B{prompts_per_optim_step}_s{max_staleness}_lr{optim.lr}"
+"""
+SELECTED = """\
+planned -> DIR/runs/planned
+      run            state                       lr  s   B   P  k  age ≤  steps
+Exp1  B16_s0_lr1e-6  interrupted at 12/40      1e-6  0  16  16  1      0     40
+Exp2  B16_s1_lr1e-6  failed 2x                 1e-6  1  16  16  1      1     40
+Exp3  B16_s0_lr5e-7  new                       5e-7  0  16  16  1      0     40
+Exp4  B16_s1_lr5e-7  succeeded                 5e-7  1  16  16  1      1     40
+      B8_s0_lr1e-6   infeasible                1e-6  0   8  16  2            40
+Exp5  B8_s1_lr1e-6   new                       1e-6  1   8  16  2      1     40
+      B8_s0_lr5e-7   infeasible, not selected  5e-7  0   8  16  2            40
+Exp6  B8_s1_lr5e-7   new, not selected         5e-7  1   8  16  2      1     40
+5 of 6 runs selected by --only optim.lr == 1e-6 or prompts_per_optim_step == 16
+1 finished run comes from other code: Exp4; `--rerun-on code` runs it again
+B8_s0_lr1e-6, B8_s0_lr5e-7 are infeasible: k - 1 > max_staleness: \
+k = prompts_per_rollout_sync / prompts_per_optim_step = 16 / 8 = 2, and 2 - 1 = 1 > 0
+B16_s0_lr5e-7: its directory holds another run (aaaaaaaaaaaa), to be set aside
+copy: no run of this plan (interrupted at 7/40), stays as it is; it is what B8_s1_lr1e-6 would be: \
+rename it to keep it
+old: no run of this plan (succeeded at 40/40), stays as it is
+run would train 2, go on with 1, retry 0; 1 is done; 1 failed: add --retry-failed
+"""
+RERUN = """\
+planned -> DIR/runs/planned
+      run            state                   lr  s   B   P  k  age ≤  steps
+Exp1  B16_s0_lr1e-6  interrupted at 12/40  1e-6  0  16  16  1      0     40
+Exp2  B16_s1_lr1e-6  failed 2x             1e-6  1  16  16  1      1     40
+Exp3  B16_s0_lr5e-7  new                   5e-7  0  16  16  1      0     40
+Exp4  B16_s1_lr5e-7  outdated (code)       5e-7  1  16  16  1      1     40
+      B8_s0_lr1e-6   infeasible            1e-6  0   8  16  2            40
+Exp5  B8_s1_lr1e-6   new                   1e-6  1   8  16  2      1     40
+      B8_s0_lr5e-7   infeasible            5e-7  0   8  16  2            40
+Exp6  B8_s1_lr5e-7   new                   5e-7  1   8  16  2      1     40
+1 finished run comes from other code: Exp4; set aside and run again, by --rerun-on code
+B8_s0_lr1e-6, B8_s0_lr5e-7 are infeasible: k - 1 > max_staleness: \
+k = prompts_per_rollout_sync / prompts_per_optim_step = 16 / 8 = 2, and 2 - 1 = 1 > 0
+B16_s0_lr5e-7: its directory holds another run (aaaaaaaaaaaa), to be set aside
+copy: no run of this plan (interrupted at 7/40), stays as it is; it is what B8_s1_lr1e-6 would be: \
+rename it to keep it
+old: no run of this plan (succeeded at 40/40), stays as it is
+run would train 4, go on with 1, retry 0; 1 failed: add --retry-failed
+"""
+OVERRIDDEN = """\
+planned -> DIR/runs/planned
+      run        state    lr  s   B   P  k  age ≤  steps
+Exp1  s0_lr1e-6  new    1e-6  0  16  16  1      0     20
+Exp2  s1_lr1e-6  new    1e-6  1  16  16  1      1     20
+Exp3  s0_lr5e-7  new    5e-7  0  16  16  1      0     20
+Exp4  s1_lr5e-7  new    5e-7  1  16  16  1      1     20
+changed by --set: max_steps=20, optim.warmup_steps=5
+s0_lr1e-6: its directory holds another run ({}), to be set aside
+s1_lr1e-6: its directory holds another run ({}), to be set aside
+s0_lr5e-7: its directory holds another run ({}), to be set aside
+s1_lr5e-7: its directory holds another run ({}), to be set aside
+run would train 4, go on with 0, retry 0
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return PlannedSweep(tmp_path)
+
+
+@pytest.fixture
+def print_at(sweep, monkeypatch, capsys):
+    def printed(width: int, plan: Plan, **options) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_plan(plan, **options)
+        lines = capsys.readouterr().out.replace(str(sweep.folder), "DIR").splitlines()
+        return [line.rstrip() for line in lines]
+
+    return printed
+
+
+def test_at_120_columns(sweep, print_at):
+    sweep.write(TWO_BATCHES)
+    sweep.leave_run(0, RunState.INTERRUPTED, step=12)
+    fail(sweep.leave_run(1, RunState.FAILED, step=3), times=2)
+    sweep.leave("B16_s0_lr5e-7", "a" * 12, RunState.SUCCEEDED)
+    sweep.leave_finished(3, "0" * 12, environment_id())
+    sweep.leave("old", "b" * 12, RunState.SUCCEEDED, step=40)
+    sweep.leave("copy", sweep.plan().runs[5].run_id, RunState.INTERRUPTED, step=7)
+    plan = sweep.plan(only="optim.lr == 1e-6 or prompts_per_optim_step == 16")
+    assert print_at(120, plan) == SELECTED.splitlines()
+    assert print_at(120, sweep.plan(rerun_on=frozenset({"code"}))) == RERUN.splitlines()
+
+
+def test_what_is_overridden_at_120_columns(sweep, print_at):
+    for index in range(4):
+        sweep.leave_run(index, RunState.SUCCEEDED)
+    ids = [run.run_id for run in sweep.plan().runs]
+    lines = print_at(120, sweep.plan("max_steps=20", "optim.warmup_steps=5"))
+    assert lines == OVERRIDDEN.format(*ids).splitlines()
+
+
+def test_a_narrow_terminal_loses_nothing(sweep, print_at):
+    lines = print_at(80, sweep.plan())
+    assert all(any(name in line for line in lines) for name in NAMES)
+    assert all(len(line) <= 80 for line in lines[1:])
+
+
+def test_a_thousand_runs(sweep, print_at):
+    many = f"parameters: {{max_staleness: [0, 1], seed: {list(range(500))}}}"
+    sweep.write(f"version: 1\nname: planned\n{many}\nrun_name: 's{{max_staleness}}_{{seed}}'\n")
+    lines = print_at(120, sweep.plan())
+    assert lines[-2:] == [
+        "... and 950 more (--json lists all)",
+        "run would train 1,000, go on with 0, retry 0",
+    ]
+    assert sum(line.startswith("Exp") for line in lines) == 50
+    selected = print_at(120, sweep.plan(only="s1_7,s1_499"))
+    assert [line.split()[0] for line in selected if line.startswith("Exp")] == ["Exp508", "Exp1000"]
+    assert "2 of 1,000 runs selected by --only s1_7,s1_499" in selected
+
+
+def test_the_last_line(sweep, print_at):
+    assert print_at(120, sweep.plan())[-1] == "run would train 4, go on with 0, retry 0"
+    fail(sweep.leave_run(0, RunState.FAILED), times=2)
+    sweep.leave_run(1, RunState.RUNNING, pid=os.getpid())
+    sweep.leave_run(2, RunState.SUCCEEDED)
+    assert print_at(120, sweep.plan())[-1] == (
+        "run would train 1, go on with 0, retry 0; 1 is done; 1 failed: add --retry-failed; "
+        "1 being trained already"
+    )
+    assert print_at(120, sweep.plan(), retry_failed=True)[-1] == (
+        "run would train 1, go on with 0, retry 1; 1 is done; 1 being trained already"
+    )
