@@ -33,7 +33,7 @@ class BadFileError(SweepctlError):
 class StepTimeRange(BaseModel):
     """`66 steps in 28.2-29.1 s`, as a publication words it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     min: float = Field(ge=0)
     max: float = Field(ge=0)
@@ -50,7 +50,7 @@ class StepTimeRange(BaseModel):
 class StepTimes(BaseModel):
     """What was published of a run's step times, in seconds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int | None = Field(default=None, ge=1)
     """How many steps the figures are over."""
@@ -77,7 +77,7 @@ class StepTimes(BaseModel):
 class PublishedAccuracy(BaseModel):
     """One accuracy that was published without lm-eval's file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: str
     num_fewshot: int = Field(ge=0)

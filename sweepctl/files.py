@@ -5,10 +5,14 @@ import tempfile
 from pathlib import Path
 
 
+PARTIAL = ".partial"
+"""How a file ends that is still being written. One that stays so belonged to a killed process."""
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` as a whole; a crash leaves the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -18,6 +22,12 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what killed processes left half-written; while nobody else writes here."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        path.unlink(missing_ok=True)
 
 
 def last_lines(path: Path, count: int) -> str:

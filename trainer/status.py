@@ -17,7 +17,7 @@ _HEARTBEAT_S = 2.0
 
 def write_status(path: Path, status: RunStatus) -> None:
     """Replace the file at once: a reader sees the old one or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_text(status.model_dump_json(indent=1) + "\n")
         partial.replace(path)

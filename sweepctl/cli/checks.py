@@ -12,7 +12,7 @@ from sweepctl.cli.options import DEFAULT_RUNS, AsJson, RunsDir
 def doctor(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Check this run's records instead: name, label or SWEEP/RUN."),
+        typer.Argument(metavar="RUN", help="Check this run's records instead: name, label or SWEEP/RUN."),
     ] = None,
     no_engine: Annotated[
         bool, typer.Option("--no-engine", help="Leave the engine's round trip out; it takes a minute.")

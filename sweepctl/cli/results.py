@@ -26,7 +26,9 @@ def report(
 
 @app.command(rich_help_panel=_PANEL)
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="What to ask the store, read-only.")],
+    sql: Annotated[
+        str, typer.Argument(metavar="SQL", help="One statement, read-only; - reads it from stdin.")
+    ],
     as_json: AsJson = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
     runs_dir: RunsDir = DEFAULT_RUNS,

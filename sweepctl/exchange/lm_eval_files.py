@@ -1,8 +1,10 @@
 """Finds lm-eval's results in a folder, whoever named them, and says whose they are.
 
-<model>_<n>shot.json                               the reference's names
-<model>_<n>shot_<date>.json, samples_<task>_<date>.jsonl       --output_path <model>_<n>shot.json
-<model>/results_<date>.json, samples_<task>_<date>.jsonl       --output_path of a folder
+    <name>_<n>shot.json                     the reference's names
+    <name>_<n>shot_<date>.json              lm_eval --output_path <name>_<n>shot.json
+    <model>/results_<date>.json             lm_eval --output_path FOLDER
+
+Beside a dated result lie its samples, `samples_<task>_<date>.jsonl`.
 """
 
 import os

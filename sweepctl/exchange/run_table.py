@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from results.sweep_files import Published, PublishedAccuracy, StepTimeRange, StepTimes
@@ -36,6 +36,13 @@ def _summarized(value: Any) -> Any:  # noqa: ANN401 - raw YAML
         "min": min(times),
         "max": max(times),
     }
+
+
+def _not_empty(runs: tuple["TableRun", ...]) -> tuple["TableRun", ...]:
+    """After the runs themselves: otherwise one that is wrong makes pydantic complain of too few."""
+    if not runs:
+        raise ValueError("there is no run")
+    return runs
 
 
 class TableRun(Settings):
@@ -78,7 +85,7 @@ class RunTable(Settings):
     baseline: Literal["synchronous"] | dict[str, Any] = "synchronous"
     reference: dict[str, Any] | None = None
     margin: PositiveFloat = 2.0
-    runs: Annotated[tuple[TableRun, ...], Field(min_length=1)]
+    runs: Annotated[tuple[TableRun, ...], AfterValidator(_not_empty)]
 
 
 @dataclass(frozen=True)

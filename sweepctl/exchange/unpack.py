@@ -59,6 +59,7 @@ def unpack(archive: Path, directory: Path) -> TakenIn:
         Item(path, target)
         for path in files_under(archive)
         if (target := unpacked(PurePosixPath(path.relative_to(archive).as_posix()))) is not None
+        and target != PurePosixPath(SWEEP)
     ]
     require_space(items, directory)
     with building(directory) as folder:
@@ -66,14 +67,12 @@ def unpack(archive: Path, directory: Path) -> TakenIn:
             copy(item, folder)
         for status in folder.glob("*/status.json"):
             _end_of_running(RunPaths(status.parent))
-        _rewrite_manifest(folder / SWEEP, directory.name, archive)
-    names = {
-        path.parts[0]
-        for item in items
-        if len((path := item.target).parts) == 2 and path.name == "config.json"
-    }
-    runs = tuple(run.run_name for run in manifest.runs if run.state == "planned") or tuple(sorted(names))
-    return TakenIn(directory, runs, sum(item.target.match("*_*shot.json") for item in items))
+        # Last, for what has it is a sweep.
+        _write_manifest(archive, folder / SWEEP, directory.name)
+    planned = tuple(run.run_name for run in manifest.runs if run.state == "planned")
+    unplanned = sorted(item.target.parts[0] for item in items if item.target.match("*/config.json"))
+    evaluations = sum(item.target.match("*_*shot.json") for item in items)
+    return TakenIn(directory, planned or tuple(unplanned), evaluations)
 
 
 def _problems(archive: Path) -> Iterator[Problem]:
@@ -111,7 +110,7 @@ def _end_of_running(run: RunPaths) -> None:
         write_atomically(run.status, ended.model_dump_json())
 
 
-def _rewrite_manifest(path: Path, name: str, archive: Path) -> None:
-    content = json.loads(path.read_bytes())
+def _write_manifest(archive: Path, target: Path, name: str) -> None:
+    content = json.loads((archive / SWEEP).read_bytes())
     content |= {"name": name, "imported": imported_from(archive)}
-    write_atomically(path, json.dumps(content, indent=2))
+    write_atomically(target, json.dumps(content, indent=2))

@@ -6,18 +6,17 @@ every single point; a test compares the two.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Annotated, Any
+from functools import partial
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from sweepctl.errors import Place, Problem
 from sweepctl.expansion.space import Rows, Space
 from sweepctl.spec.file import explain
-from sweepctl.spec.keys import defaults, fields, leaf_keys, nest, section_keys
+from sweepctl.spec.keys import nest
+from sweepctl.spec.leaf_checks import leaf_problems
 from sweepctl.spec.settings import Flat
 from trainer.config import RunConfig
 
@@ -53,7 +52,7 @@ class Verdict:
 
     reason: str | None = None
     """They can never make progress."""
-    problem: Problem | None = None
+    problems: tuple[Problem, ...] = ()
     """They contradict each other."""
 
 
@@ -76,66 +75,39 @@ def value_problems(space: Space, points: Sequence[Rows]) -> Iterator[Problem]:
             yield from problems
 
 
-def canonical(settings: Flat, key: str) -> str:
-    """A right value as the run's configuration holds it, in JSON: `1` and `1.0` are one learning rate."""
-    leaf = settings.get(key)
-    if leaf is None:
-        return json.dumps(defaults()[key])
-    adapter = _adapter(key)
-    return json.dumps(
-        adapter.dump_python(adapter.validate_json(_as_json(leaf.value), strict=True), mode="json")
-    )
-
-
 def verdicts(space: Space, points: Sequence[Rows], file: str) -> list[Verdict]:
     """For each point whether its values go together."""
-    return space.each(points, COUPLED, lambda settings: _verdict(settings, file))
+    return space.each(points, COUPLED, partial(_verdict, file=file))
 
 
 def _wrong(settings: Flat, key: str) -> tuple[Problem, ...]:
-    leaf = settings.get(key)
-    if leaf is None:
-        return ()
-    try:
-        _adapter(key).validate_json(_as_json(leaf.value), strict=True)
-    except ValidationError as error:
-        return tuple(Problem(leaf.place, explain(details, key)) for details in error.errors())
-    return ()
+    return leaf_problems(key, settings[key]) if key in settings else ()
 
 
 def _verdict(settings: Flat, file: str) -> Verdict:
-    coupled = {key: leaf for key, leaf in settings.items() if key in COUPLED}
-    try:
-        configured(coupled)
-    except ValidationError as error:
-        for details in error.errors():
-            message = explain(details, "")
-            if message.startswith(_INFEASIBLE):
-                return Verdict(reason=message.removeprefix(_INFEASIBLE))
-            if not _is_of_one_key(details):  # which `value_problems` has said
-                return Verdict(problem=Problem(_place(details, coupled, file), message))
-    return Verdict()
+    """Of those values that are right by themselves: what is wrong with others `value_problems` says."""
+    coupled = {key: leaf for key, leaf in settings.items() if key in COUPLED and not leaf_problems(key, leaf)}
+    problems: list[Problem] = []
+    while True:
+        try:
+            configured(coupled)
+        except ValidationError as error:
+            details = error.errors()[0]
+        else:
+            return Verdict(problems=tuple(problems))
+        message = explain(details, "")
+        if message.startswith(_INFEASIBLE):
+            return Verdict(message.removeprefix(_INFEASIBLE), tuple(problems))
+        section = ".".join(str(part) for part in details["loc"])
+        named = f"{section}: {message}" if section else message
+        problems.append(Problem(_place(message, section, coupled, file), named))
+        if not section:
+            return Verdict(problems=tuple(problems))
+        coupled = {key: leaf for key, leaf in coupled.items() if not key.startswith(section + ".")}
 
 
-def _is_of_one_key(details: ErrorDetails) -> bool:
-    path = ".".join(str(part) for part in details["loc"])
-    return any(path == key or path.startswith(key + ".") for key in leaf_keys())
-
-
-def _place(details: ErrorDetails, settings: Flat, file: str) -> Place:
-    """Where the first key that the message names is set."""
-    section = ".".join(str(part) for part in details["loc"] if part in section_keys())
-    words = [word.strip(".,:;'") for word in details["msg"].split()]
-    named: Iterable[str] = (f"{section}.{word}" if section else word for word in words)
+def _place(message: str, section: str, settings: Flat, file: str) -> Place:
+    """Where the first key that a message names is set."""
+    words = [word.strip(".,:;'") for word in message.split()]
+    named = [f"{section}.{word}" if section else word for word in words]
     return next((settings[key].place for key in named if key in settings), Place(file, 1))
-
-
-@cache
-def _adapter(key: str) -> TypeAdapter[Any]:
-    field = fields()[key]
-    kind: Any = Annotated[field.annotation, field]
-    return TypeAdapter(kind)
-
-
-def _as_json(value: Any) -> str:  # noqa: ANN401 - raw YAML
-    return json.dumps(value, default=str)

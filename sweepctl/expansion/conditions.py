@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from sweepctl.errors import Problem
 from sweepctl.expansion.space import Rows, Space, value_of
 from sweepctl.spec.resolve import Condition, Pattern
 from sweepctl.spec.settings import Flat
@@ -32,22 +31,20 @@ def shown(pattern: Flat) -> str:
 
 
 def excluded(
-    space: Space, points: Sequence[Rows], patterns: Sequence[Pattern], unmatched: list[Problem]
+    space: Space, points: Sequence[Rows], patterns: Sequence[Pattern], unmatched: list[Pattern]
 ) -> list[bool]:
     """For each point whether a pattern takes it out; a pattern that matches none is noted."""
     out = [False] * len(points)
-    for place, pattern in patterns:
-        found = matching(space, points, pattern)
+    for pattern in patterns:
+        found = matching(space, points, pattern.settings)
         if not any(found):
-            unmatched.append(
-                Problem(place, f"exclude matches no point: {shown(pattern)}; correct it or take it out")
-            )
+            unmatched.append(pattern)
         out = [before or now for before, now in zip(out, found, strict=True)]
     return out
 
 
 def met(
-    space: Space, points: Sequence[Rows], conditions: Sequence[Condition], unmatched: list[Problem]
+    space: Space, points: Sequence[Rows], conditions: Sequence[Condition], unmatched: list[Pattern]
 ) -> list[Rows]:
     """For each point which conditions it meets, as 0 or 1; one that no point meets is noted.
 
@@ -55,12 +52,9 @@ def met(
     """
     columns: list[list[int]] = []
     for condition in conditions:
-        place, pattern = condition.pattern
-        found = matching(space, points, pattern, one_of=True)
+        found = matching(space, points, condition.pattern.settings, one_of=True)
         if not any(found):
-            unmatched.append(
-                Problem(place, f"when matches no point: {shown(pattern)}; correct it or take it out")
-            )
+            unmatched.append(condition.pattern)
         columns.append([int(met) for met in found])
     return list(zip(*columns, strict=True)) if columns else [()] * len(points)
 

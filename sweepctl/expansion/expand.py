@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sweepctl.errors import Place, Problem, SpecError
 from sweepctl.expansion.checks import Verdict, value_problems, verdicts
-from sweepctl.expansion.conditions import excluded, met
+from sweepctl.expansion.conditions import excluded, met, shown
 from sweepctl.expansion.draw import Draws, draw
 from sweepctl.expansion.files import file_problems
 from sweepctl.expansion.identity import distinct, identities
@@ -19,7 +19,7 @@ from sweepctl.expansion.names import grid_template, include_template, name_probl
 from sweepctl.expansion.points import Expansion, Point
 from sweepctl.expansion.requirements import feasibility_problems, reference_problems, together_problems
 from sweepctl.expansion.space import Rows, Space
-from sweepctl.spec.resolve import Drawing, Resolved
+from sweepctl.spec.resolve import Drawing, Pattern, Resolved
 from sweepctl.spec.settings import Flat
 from sweepctl.spec.values import MOST_VALUES
 
@@ -49,7 +49,9 @@ class _Expander:
     def __init__(self, resolved: Resolved) -> None:
         self._resolved = resolved
         self._problems: list[Problem] = []
-        self._unmatched: list[Problem] = []
+        self._unmatched: list[Pattern] = []
+        self._excluding: set[Place] = set()
+        """Patterns that took a draw out."""
         self._notes: list[str] = []
         seeds = [block for block in resolved.blocks if block.keys == ("seed",)]
         self._seeds: tuple[Flat, ...] = seeds[0].rows if seeds else ({},)
@@ -60,7 +62,7 @@ class _Expander:
         space = self._space(arms.rows)
         grid = self._kept(space, self._crossed(arms))
         included = self._included(arms)
-        points = self._conditioned(space, grid + included)
+        points = self._conditioned(space, grid + included, self._unmatched)
         names = self._names(space, points, len(grid))
         # The grid of a seed, what is included with it, the grid of the next ...
         order = sorted(range(len(points)), key=lambda number: points[number][0])
@@ -84,6 +86,11 @@ class _Expander:
 
     def _drawn(self, drawing: Drawing) -> _Arms:
         draws = draw(self._axes, drawing, self._judge, self._notes)
+        self._notes += [
+            f"{pattern.place}: exclude matches no point that was drawn: {shown(pattern.settings)}"
+            for pattern in self._resolved.exclude
+            if pattern.place not in self._excluding
+        ]
         return _Arms(draws.rows, draws.arms)
 
     def _judge(self, draws: Draws) -> list[tuple[bool, Hashable]]:
@@ -92,8 +99,10 @@ class _Expander:
         points = self._crossed(_Arms(draws.rows, draws.arms))
         if next(value_problems(space, points), None):
             return [(True, number) for number in range(len(draws.arms))]  # told once all is drawn
-        out = excluded(space, points, self._resolved.exclude, [])
-        points = self._conditioned(space, points, unmatched=[])
+        unmatched: list[Pattern] = []
+        out = excluded(space, points, self._resolved.exclude, unmatched)
+        self._excluding |= {pattern.place for pattern in self._resolved.exclude if pattern not in unmatched}
+        points = self._conditioned(space, points, [])
         skips = self._resolved.spec.infeasible == "skip"
         usable = [
             not (gone or (skips and verdict.reason))
@@ -130,20 +139,19 @@ class _Expander:
         resolved = self._resolved
         if not resolved.exclude:
             return points
-        out = excluded(space, points, resolved.exclude, self._unmatched)
+        drawn = resolved.drawing is not None  # then `_drawn` says what matched nothing
+        out = excluded(space, points, resolved.exclude, [] if drawn else self._unmatched)
         if points and all(out) and not resolved.include:
             self._problems.append(
                 Problem(resolved.exclude[0].place, "exclude leaves no point at all; take some of it out")
             )
         return [point for point, gone in zip(points, out, strict=True) if not gone]
 
-    def _conditioned(
-        self, space: Space, points: list[Rows], unmatched: list[Problem] | None = None
-    ) -> list[Rows]:
+    def _conditioned(self, space: Space, points: list[Rows], unmatched: list[Pattern]) -> list[Rows]:
         conditions = self._resolved.when
         if not conditions:
             return points
-        found = met(space, points, conditions, self._unmatched if unmatched is None else unmatched)
+        found = met(space, points, conditions, unmatched)
         return [point[: -len(conditions)] + flags for point, flags in zip(points, found, strict=True)]
 
     def _names(self, space: Space, points: Sequence[Rows], grid: int) -> list[str]:
@@ -175,11 +183,14 @@ class _Expander:
         return Expansion(self._made(space, points, names, found), tuple(self._notes))
 
     def _say_unmatched(self) -> None:
-        """A pattern without a match is a slip in a grid; among draws it may be chance."""
-        if self._resolved.drawing is None:
-            self._problems += self._unmatched
-        else:
-            self._notes += [f"{problem} (of those drawn)" for problem in self._unmatched]
+        """A pattern that matches nothing is a slip in a grid; among draws it may be chance."""
+        for pattern in self._unmatched:
+            which = "exclude" if pattern in self._resolved.exclude else "when"
+            said = f"{which} matches no point: {shown(pattern.settings)}"
+            if self._resolved.drawing is None:
+                self._problems.append(Problem(pattern.place, f"{said}; correct it or take it out"))
+            else:
+                self._notes.append(f"{pattern.place}: {said}")
 
     def _made(
         self, space: Space, points: Sequence[Rows], names: Sequence[str], found: Sequence[Verdict]

@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Hashable, Sequence
 from functools import cache, partial
 
-from sweepctl.expansion.checks import canonical
 from sweepctl.expansion.space import Rows, Space
+from sweepctl.spec.leaf_checks import canonical
 from sweepctl.spec.settings import Flat
 from trainer.config import RunConfig
 
@@ -48,12 +48,12 @@ def distinct(identities: Sequence[Hashable], names: Sequence[str], notes: list[s
 
 
 def _identity(settings: Flat, key: str) -> str:
-    value = canonical(settings, key)
+    value = canonical(key, settings.get(key))
     if key not in _FOLLOWS or value == "null":
         return value
-    default = int(canonical(settings, _BATCH))
+    default = int(canonical(_BATCH, settings.get(_BATCH)))
     if key == "max_inflight_groups":
-        default *= int(canonical(settings, "max_staleness")) + 1
+        default *= int(canonical("max_staleness", settings.get("max_staleness"))) + 1
     return "null" if int(value) == default else value
 
 

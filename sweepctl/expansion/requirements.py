@@ -17,8 +17,8 @@ def together_problems(found: Sequence[Verdict], names: Sequence[str]) -> Iterato
     """Values that contradict each other: each contradiction once, with the runs that it concerns."""
     concerned: dict[Problem, list[str]] = {}
     for verdict, name in zip(found, names, strict=True):
-        if verdict.problem is not None:
-            concerned.setdefault(verdict.problem, []).append(name)
+        for problem in verdict.problems:
+            concerned.setdefault(problem, []).append(name)
     runs = sum(verdict.reason is None for verdict in found)
     for problem, of_these in concerned.items():
         yield Problem(problem.place, problem.message + (_which(of_these, runs) if len(names) > 1 else ""))
@@ -45,7 +45,7 @@ def reference_problems(
     if not seeds:
         yield Problem(place, f"reference matches no run: {shown(pattern)}; correct it")
     elif len(set(seeds)) < len(seeds):
-        which = _which(list(compress(names, matches)), 0).strip(" ()")
+        which = _listed(list(compress(names, matches)))
         yield Problem(place, f"reference must match one run, and matches {which}; add a key")
 
 
@@ -72,5 +72,9 @@ def feasibility_problems(
 def _which(names: Sequence[str], runs: int) -> str:
     if len(names) == runs:
         return " (all runs)"
+    return f" (run {names[0]})" if len(names) == 1 else f" (runs {_listed(names)})"
+
+
+def _listed(names: Sequence[str]) -> str:
     named, more = ", ".join(names[:_MOST_NAMED]), len(names) - _MOST_NAMED
-    return f" ({named} and {more:,} more)" if more > 0 else f" ({named})"
+    return f"{named} and {more:,} more" if more > 0 else named

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from sweepctl.attempts import AttemptRecord, failures_in_a_row
-from sweepctl.expansion.expand import Point, expand
+from sweepctl.expansion.expand import expand
+from sweepctl.expansion.points import Point
 from sweepctl.plan.existing import Existing, Orphan, PlanState, Stale, find_orphans, read_existing
+from sweepctl.plan.identify import identify
 from sweepctl.plan.select import count_due, matching
 from sweepctl.spec.file import SpecFile, load_spec
 from sweepctl.spec.keys import leaf_keys
 from sweepctl.spec.resolve import Resolved, choose_profile, resolve
-from trainer import fingerprint
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
@@ -96,7 +97,7 @@ class PlannedRun:
             case "state":
                 return self.state
             case "tags":
-                return list(getattr(self.point, "tags", ()))
+                return list(self.point.tags)
             case "profile":
                 return self.profile
         return self.point.value(name)
@@ -113,7 +114,7 @@ class PlannedRun:
             "state": self.state,
             "reason": self.point.reason,
             "stale": list(self.stale),
-            "tags": list(getattr(self.point, "tags", ())),
+            "tags": list(self.point.tags),
             "max_staleness": self.point.value("max_staleness"),
             "prompts_per_optim_step": batch,
             "prompts_per_rollout_sync": per_sync,
@@ -274,8 +275,7 @@ def make_plan(
     resolved = resolve(file, profile, overrides)
     expansion = expand(resolved)
     paths = SweepPaths(runs_dir.resolve() / resolved.spec.name)
-    points, notes = _identified(expansion.points)
-    labels = _labels(points, several_seeds=len(resolved.seeds) > 1)
+    identified, notes = identify(expansion.points, several_seeds=len(resolved.seeds) > 1)
     runs = tuple(
         PlannedRun(
             label=label,
@@ -286,7 +286,7 @@ def make_plan(
             profile=profile,
             existing=read_existing(paths.run(point.run_name), run_id, rerun_on) if run_id else Existing(),
         )
-        for (point, run_id, inputs), label in zip(points, labels, strict=True)
+        for point, label, run_id, inputs in identified
     )
     return Plan(
         resolved=resolved,
@@ -297,46 +297,6 @@ def make_plan(
         overrides=tuple(overrides),
         rerun_on=rerun_on,
     )
-
-
-_Identified = tuple[Point, str, dict[str, str]]
-"""A point, its run_id and the fingerprints of its inputs."""
-
-
-def _identified(points: Sequence[Point]) -> tuple[list[_Identified], list[str]]:
-    """Each point with its identity. Points that train on the same content under two names are one."""
-    cache: dict[tuple[str, str | None], dict[str, str]] = {}
-    first: dict[str, str] = {}
-    kept: list[_Identified] = []
-    notes: list[str] = []
-    for point in points:
-        if point.config is None:
-            kept.append((point, "", {}))
-            continue
-        files = (point.config.model, point.config.task.path)
-        if files not in cache:
-            cache[files] = fingerprint.inputs(point.config)
-        run_id = point.config.run_id(cache[files])
-        same = first.setdefault(run_id, point.run_name)
-        if same == point.run_name:
-            kept.append((point, run_id, cache[files]))
-        else:
-            notes.append(f"{point.run_name} trains on the same files as {same} and is run once")
-    return kept, notes
-
-
-def _labels(points: Sequence[_Identified], *, several_seeds: bool) -> list[str | None]:
-    """Numbers for the arms, in order; runs that differ only by seed share theirs."""
-    numbers: dict[str, int] = {}
-    labels: list[str | None] = []
-    for point, run_id, inputs in points:
-        if point.config is None:
-            labels.append(None)
-            continue
-        arm = point.config.model_copy(update={"seed": 0}).run_id(inputs) if several_seeds else run_id
-        number = numbers.setdefault(arm, len(numbers) + 1)
-        labels.append(f"Exp{number}" + (f"-seed{point.config.seed}" if several_seeds else ""))
-    return labels
 
 
 def spans(runs: Sequence[PlannedRun], chosen: Sequence[PlannedRun]) -> str:

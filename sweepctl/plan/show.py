@@ -2,34 +2,62 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from sweepctl.attempts import failures_in_a_row
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.plan.select import DueCounts, count_due
-from sweepctl.tables import STATE_STYLES, new_table, print_table
+from sweepctl.tables import STATE_STYLES, fit_widths, fitted_table, print_table, stdout_console
 
 MAX_ROWS = 50
 _MAX_NAMES = 4
-_ALWAYS = ("max_staleness", "prompts_per_optim_step", "prompts_per_rollout_sync", "max_steps")
+_WORDS = ("label", "run", "state")
+_TITLES = {
+    "label": "",
+    "max_staleness": "s",
+    "prompts_per_optim_step": "B",
+    "prompts_per_rollout_sync": "P",
+    "sync_interval_steps": "k",
+    "worst_case_age": "age ≤",
+    "max_steps": "steps",
+}
+_ALWAYS = tuple(_TITLES)[1:]
 
 
 def print_plan(plan: Plan, *, retry_failed: bool = False, force: bool = False) -> None:
     """`sweepctl plan`: the runs in order; below, what is to be known of them and what `run` would do."""
     shown = _shown(plan)
-    axes = tuple(key for key in plan.varied() if key not in _ALWAYS)
-    table = new_table(["", "run", "state"], [*_headers(axes), "s", "B", "P", "k", "age ≤", "steps"])
-    for run in shown:
-        table.add_row(*_cells(run, axes), style=None if run.selected else "dim")
-    profile = f" [{plan.resolved.profile}]" if plan.resolved.profile else ""
-    left_out = len(plan.runs) - len(shown)
-    notes = [f"... and {left_out:,} more (--json lists all)"] if left_out else []
+    table, notes = _table(plan, shown)
+    if more := len(plan.runs) - len(shown):
+        notes.append(f"... and {more:,} more (--json lists all)")
     notes += plan.notes
     notes += _infeasible(plan)
     notes += _set_aside(plan)
     notes += _orphaned(plan)
     notes.append(_outlook(count_due(plan, retry_failed=retry_failed, force=force)))
+    profile = f" [{plan.resolved.profile}]" if plan.resolved.profile else ""
     print_table(f"{plan.name}{profile} -> {plan.paths.root}", table, notes)
+
+
+def _table(plan: Plan, runs: Sequence[PlannedRun]) -> tuple[Table, list[str]]:
+    """The rows, and what was left out for want of width: axes, from the right."""
+    axes = tuple(key for key in plan.varied() if key not in _ALWAYS)
+    titles = _TITLES | dict(zip(axes, _headers(axes), strict=True))
+    rows = [_cells(run, axes) for run in runs]
+    cells = {key: [row[key] for row in rows] for key in (*_WORDS, *axes, *_ALWAYS)}
+    widths = fit_widths(cells, titles, stdout_console().width, dropped_first=axes[::-1])
+    table = fitted_table(widths, titles, (*axes, *_ALWAYS))
+    for key, column in zip(widths, table.columns, strict=True):
+        if key == "run":
+            column.no_wrap, column.overflow = False, "fold"  # a name cut short would be no name
+    for run, row in zip(runs, rows, strict=True):
+        row_cells = [
+            Text(row[key], STATE_STYLES.get(run.state, "") if key == "state" else "") for key in widths
+        ]
+        table.add_row(*row_cells, style=None if run.selected else "dim")
+    hidden = [titles[key] for key in axes if key not in widths]
+    return table, [f"too narrow for {', '.join(hidden)}: see --json"] if hidden else []
 
 
 def _shown(plan: Plan) -> tuple[PlannedRun, ...]:
@@ -45,16 +73,15 @@ def _headers(axes: Sequence[str]) -> list[str]:
     return [part if last.count(part) == 1 else key for key, part in zip(axes, last, strict=True)]
 
 
-def _cells(run: PlannedRun, axes: Sequence[str]) -> Iterator[str]:
+def _cells(run: PlannedRun, axes: Sequence[str]) -> dict[str, str]:
     settings, row = run.point.settings, run.summary()
-    yield run.label or ""
-    yield escape(run.name)
-    words = in_words(run) + ("" if run.selected else ", not selected")
-    yield f"[{STATE_STYLES[run.state]}]{words}[/]" if run.state in STATE_STYLES else words
-    for key in axes:
-        yield escape(settings[key].text if key in settings else str(run.point.value(key)))
-    for key in (*_ALWAYS[:3], "sync_interval_steps", "worst_case_age", "max_steps"):
-        yield "" if row[key] is None else str(row[key])
+    return {
+        "label": run.label or "",
+        "run": run.name,
+        "state": in_words(run) + ("" if run.selected else ", not selected"),
+        **{key: settings[key].text if key in settings else str(run.point.value(key)) for key in axes},
+        **{key: "" if row[key] is None else str(row[key]) for key in _ALWAYS},
+    }
 
 
 def in_words(run: PlannedRun) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sweepctl.errors import Problem, SpecError
 from sweepctl.expansion.expand import Expansion, expand
-from sweepctl.spec.file import SpecFile, load_spec
+from sweepctl.spec.file import ShapeError, SpecFile, load_spec
 from sweepctl.spec.resolve import choose_profile, resolve
 from trainer.errors import ConfigError
 
@@ -54,6 +54,8 @@ def validate_spec(path: Path, profile: str | None, overrides: Sequence[str]) -> 
     try:
         file = load_spec(path)
         names = _profiles(file, profile)
+    except ShapeError as error:
+        return Validation(str(path), {}, SpecError([*error.problems, *_further(error.rest, overrides)]))
     except ConfigError as error:
         return Validation(str(path), {}, error)
     expansions: dict[str | None, Expansion] = {}
@@ -64,6 +66,18 @@ def validate_spec(path: Path, profile: str | None, overrides: Sequence[str]) -> 
         except SpecError as error:
             problems += error.problems
     return Validation(file.spec.name, expansions, SpecError(problems) if problems else None)
+
+
+def _further(rest: SpecFile | None, overrides: Sequence[str]) -> list[Problem]:
+    """What else is wrong in a spec that has lost whole sections, as far as they do not matter for it."""
+    problems: list[Problem] = []
+    if rest is not None:
+        for name in _profiles(rest, None):
+            try:
+                resolve(rest, name, overrides)
+            except SpecError as error:
+                problems += error.problems
+    return problems
 
 
 def _profiles(file: SpecFile, requested: str | None) -> list[str | None]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sweepctl.attempts import append_attempt
-from sweepctl.files import write_atomically
+from sweepctl.files import remove_partial, write_atomically
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.states import write_pending
 from trainer.config import Resources, RunFile
@@ -50,6 +50,8 @@ def prepare(
     force: bool,
 ) -> None:
     """Set aside what is in the way, and write each run's configuration and first status."""
+    for folder in (plan.paths.root, *(run.paths.root for run in plan.feasible)):
+        remove_partial(folder)
     for run in todo:
         if run.paths.root.exists() and (run.other_run is not None or force or run.state == "outdated"):
             moved = set_aside(run.paths.root)

@@ -1,7 +1,7 @@
 """A spec file: read, and checked for its shape."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,24 @@ class SpecFile:
     source: Source
 
 
+class ShapeError(SpecError):
+    """A spec that is none.
+
+    Attributes:
+        rest: the spec without what is wrong with its shape; more may be wrong in it. None if nothing is left.
+    """
+
+    def __init__(self, problems: Iterable[Problem], rest: SpecFile | None) -> None:
+        super().__init__(problems)
+        self.rest = rest
+
+
 def load_spec(path: Path) -> SpecFile:
     """Read a spec and check its shape.
 
     Raises:
         ConfigError: if the file cannot be read.
-        SpecError: with every problem of shape, each at its line.
+        SpecError: with every problem of shape, each at its line; a ShapeError if it is a map at all.
     """
     return checked(parse(_read(path), str(path)))
 
@@ -45,14 +57,16 @@ def checked(source: Source) -> SpecFile:
     """The spec that parsed YAML holds.
 
     Raises:
-        SpecError: with every problem of shape, each at its line.
+        SpecError: with every problem of shape, each at its line; a ShapeError if it is a map at all.
     """
     if not isinstance(source.data, dict):
         raise SpecError([Problem(Place(source.file, 1), "a spec is a map; it starts with `version: 1`")])
     try:
         return SpecFile(Spec.model_validate(source.data), source)
     except ValidationError as error:
-        raise SpecError(_problems(source, error.errors())) from None
+        wrong = _by_path(source, error.errors())
+        problems = [Problem(source.place(path), _shape_message(path, found)) for path, found in wrong.items()]
+        raise ShapeError(problems, _without(source, wrong)) from None
 
 
 def show(value: Any) -> str:  # noqa: ANN401 - raw YAML
@@ -67,7 +81,7 @@ def explain(details: ErrorDetails, key: str) -> str:
 
 
 def _message(details: ErrorDetails) -> str:
-    message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Input ").split(", unable to")[0]
     if details["type"] == "string_pattern_mismatch":
         message = "should be letters, digits, '.', '_' and '-' only"
     for python, yaml in (("tuple", "list"), ("dictionary", "map"), ("string", "text")):
@@ -79,8 +93,8 @@ def _with_value(message: str, details: ErrorDetails, key: str) -> str:
     return f"{key}: {message}, found {show(details['input'])}" if key else message
 
 
-def _problems(source: Source, errors: Iterable[ErrorDetails]) -> Iterator[Problem]:
-    """Shape errors at their lines; what the members of a union say of one value is one problem."""
+def _by_path(source: Source, errors: Iterable[ErrorDetails]) -> dict[KeyPath, list[ErrorDetails]]:
+    """Shape errors by where they are; what the members of a union say of one value belongs together."""
     at: dict[KeyPath, list[ErrorDetails]] = {}
     for details in errors:
         path: KeyPath = ()
@@ -89,8 +103,17 @@ def _problems(source: Source, errors: Iterable[ErrorDetails]) -> Iterator[Proble
                 path = (*path, part)
         missing = (details["loc"][-1],) if details["type"] == "missing" else ()
         at.setdefault((*path, *missing), []).append(details)
-    for path, found in at.items():
-        yield Problem(source.place(path), _shape_message(path, found))
+    return at
+
+
+def _without(source: Source, wrong: Iterable[KeyPath]) -> SpecFile | None:
+    """The spec without what is wrong. A section is left out whole, so that places stay true."""
+    data = {key: value for key, value in source.data.items() if key not in {path[0] for path in wrong}}
+    try:
+        spec = Spec.model_validate({"version": 1, "name": "unnamed", **data})
+    except ValidationError:
+        return None
+    return SpecFile(spec, replace(source, data=data))
 
 
 def _shape_message(path: KeyPath, found: Sequence[ErrorDetails]) -> str:

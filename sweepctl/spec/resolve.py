@@ -14,6 +14,7 @@ from sweepctl.errors import Place, Problem, SpecError, suggestion
 from sweepctl.machine import visible_gpus
 from sweepctl.spec.file import SpecFile
 from sweepctl.spec.keys import overlap
+from sweepctl.spec.leaf_checks import leaf_problems
 from sweepctl.spec.model import EvalSpec, Profile, Spec
 from sweepctl.spec.overrides import Override, overridden, read_overrides, settings_of
 from sweepctl.spec.settings import Flat, SettingsReader, assign
@@ -156,7 +157,8 @@ class _Resolver:
             evaluation=self._evaluation(),
         )
         if self._problems:
-            raise SpecError(self._problems)
+            # Whoever must correct the spec anyway wants to know about wrong values, too.
+            raise SpecError([*self._problems, *_wrong_values(resolved)])
         return resolved
 
     def _place_of(self, key: str) -> KeyPath:
@@ -242,7 +244,7 @@ class _Resolver:
         pattern = Pattern(self._source.place((*path, "if")), self._reader.map_at((*path, "if")))
         changes = self._reader.map_at((*path, "set"))
         tags = self._spec.when[index].tags
-        if not changes and not tags:
+        if not self._spec.when[index].settings and not tags:
             self._reader.complain(
                 self._source.place(path), "a 'when' sets nothing; give it 'set' or 'tags', or take it out"
             )
@@ -298,6 +300,16 @@ class _Resolver:
                 self._source.place(path), f"eval.data: no file '{merged.data}'; give a JSONL file"
             )
         return merged
+
+
+def _wrong_values(resolved: Resolved) -> Iterator[Problem]:
+    maps = [resolved.base, resolved.overrides]
+    maps += [row for block in resolved.blocks for row in block.rows]
+    maps += [included.settings for included in resolved.include]
+    maps += [condition.settings for condition in resolved.when]
+    for settings in maps:
+        for key, leaf in settings.items():
+            yield from leaf_problems(key, leaf)
 
 
 def _joined(parts: Sequence[Flat]) -> Flat:

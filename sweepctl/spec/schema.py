@@ -1,6 +1,7 @@
 """The JSON schema of a spec, for editors: the spec's own keys and, inside, those of a run."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sweepctl.spec.keys import leaf_keys, section_keys
@@ -19,8 +20,8 @@ def sweep_schema() -> dict[str, Any]:
     definitions["Base"] = _base(run)
     definitions["TaskSettings"] = {"anyOf": [{"type": "string"}, definitions["TaskSettings"]]}
     definitions["Axis"] = _axis()
-    definitions["Axes"] = _keyed({"$ref": "#/$defs/Axis"})
-    definitions["Condition"] = _keyed({})
+    definitions["Axes"] = _keyed([*leaf_keys(), "task"], {"$ref": "#/$defs/Axis"})
+    definitions["Condition"] = _keyed([*leaf_keys(), *section_keys()], {})
     profile, spec = definitions["Profile"]["properties"], schema["properties"]
     for properties in (profile, spec):
         properties["base"] = {"$ref": "#/$defs/Base"}
@@ -31,7 +32,7 @@ def sweep_schema() -> dict[str, Any]:
         spec[key]["items"] = settings
     for key in ("baseline", "reference"):
         spec[key]["anyOf"] = [
-            settings if "object" == kind.get("type") else kind for kind in spec[key]["anyOf"]
+            settings if kind.get("type") == "object" else kind for kind in spec[key]["anyOf"]
         ]
     definitions["When"]["properties"].update({"if": {"$ref": "#/$defs/Condition"}, "set": settings})
     schema["$schema"] = "http://json-schema.org/draft-07/schema#"
@@ -49,10 +50,8 @@ def _base(run: dict[str, Any]) -> dict[str, Any]:
     return {**run, "title": "Base", "properties": {**run["properties"], **dotted}}
 
 
-def _keyed(value: dict[str, Any]) -> dict[str, Any]:
-    """A map whose keys are those of a run, nested or dotted."""
-    keys = dict.fromkeys([*leaf_keys(), *section_keys()], value)
-    return {"type": "object", "properties": keys, "additionalProperties": False}
+def _keyed(keys: Sequence[str], value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": dict.fromkeys(keys, value), "additionalProperties": False}
 
 
 def _axis() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 from sweepctl.errors import Place, suggestion
 from sweepctl.spec.file import show
 from sweepctl.spec.keys import is_whole
+from sweepctl.spec.leaf_checks import leaf_problems
 from sweepctl.spec.settings import Flat, Leaf, SettingsReader
 from sweepctl.spec.source import KeyPath
 
@@ -135,6 +136,10 @@ def _space(form: _Form, name: str, given: Any) -> Axis | None:  # noqa: ANN401 -
     if ends is None:
         return None
     place = form.reader.place((*form.path, name))
+    for end in (ends["min"], ends["max"]):
+        if problems := leaf_problems(form.key, Leaf(end, str(end), place)):
+            form.reader.complain(place, problems[0].message)
+            return None
     return Axis((), Distribution(form.key, ends["min"], ends["max"], name == "log_uniform", place))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from trainer.paths import RunPaths, SweepPaths
+from trainer.paths import SweepPaths
 
 
 def step_line(number, *, wall_s=2.0, reward=0.5, age=1.0):
@@ -38,9 +38,7 @@ class WrittenSweep:
     def write_manifest(self):
         self.paths.manifest.write_text(json.dumps(self.manifest))
 
-    def run(
-        self, name, state=None, *, steps=0, log=None, devices=None, infeasible=None, **status
-    ) -> RunPaths:
+    def run(self, name, state=None, *, steps=0, log=None, devices=None, infeasible=None, **status):
         """Plan a run, and let it be in `state` after so many steps; None: nothing of it is there."""
         number = sum(run["state"] == "planned" for run in self.manifest["runs"]) + 1
         planned = {"run_name": name, "config": {"max_steps": self.max_steps}, "reason": infeasible}
@@ -49,9 +47,8 @@ class WrittenSweep:
         self.write_manifest()
         paths = self.paths.run(name)
         if state is not None:
-            paths.root.mkdir()
+            self.status(name, state, **({"step": steps} | status))
             paths.config.write_text("{}")
-            self.status(name, state, step=steps, **status)
             paths.trace.write_text("".join(map(step_line, range(steps))))
         if devices is not None:
             record = {"event": "started", "unix_s": 1.0, "devices": devices}
@@ -66,6 +63,7 @@ class WrittenSweep:
         if state == "running":
             content |= {"pid": os.getpid(), "pid_started": psutil.Process().create_time()}
         path = self.paths.run(name).status
+        path.parent.mkdir(exist_ok=True)
         path.with_suffix(".new").write_text(json.dumps(content | fields))
         path.with_suffix(".new").replace(path)
 

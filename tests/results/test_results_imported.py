@@ -55,6 +55,7 @@ def test_without_the_number_of_questions_a_percentage_is_what_was_published():
         {"max": 1.0, "median": 2.0},
         {"ranges": [{"min": 2.0, "max": 1.0, "steps": 3}]},
         {"mean": -1.0},
+        {"max": float("inf")},
         {"avg": 1.0},
     ],
 )

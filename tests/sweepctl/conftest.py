@@ -1,7 +1,6 @@
 """A sweep whose trainer, evaluation and engine are fakes that obey the same files."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -78,13 +77,14 @@ class FakeSweep:
         (self.runs_dir / "behaviours.json").write_text(json.dumps(behaviours))
 
     def run(self, *, concurrency=1, only=None, patience=0.0, **options) -> int:
-        os.environ["SWEEPCTL_LEASE_DIR"] = str(self.runs_dir / "leases")  # beside other tests' sweeps
+        chosen = self.runs_dir / "devices.json"
+        devices = tuple(json.loads(chosen.read_text())) if chosen.exists() else ("0", "1")
         self.display = RecordingDisplay()
         return SweepRunner(
             plan=load_plan(self.spec, "auto", [], self.runs_dir, only=only),
             options=Options(orphan_patience_s=patience, **options),
             display=self.display,
-            share=Share("core", ("0", "1"), 2, concurrency),
+            share=Share("core", devices, len(devices), concurrency),
             ingest=lambda: None,
             executor=LocalExecutor(FAKE),
             engines=EngineKind(lambda: self.vllm, self._start),
@@ -111,7 +111,8 @@ class FakeSweep:
 
 
 @pytest.fixture
-def fake_sweep(tmp_path: Path) -> FakeSweep:
+def fake_sweep(tmp_path: Path, monkeypatch) -> FakeSweep:
+    monkeypatch.setenv("SWEEPCTL_LEASE_DIR", str(tmp_path / "leases"))  # beside other tests' sweeps
     return FakeSweep(tmp_path)
 
 

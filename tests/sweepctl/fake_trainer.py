@@ -55,6 +55,9 @@ def train(content: dict, folder: Path, arguments: dict) -> int:
     print(f"training {content['run_name']}: {action}", flush=True)
     if action == "stillborn":
         return 1
+    if run.step == run.max_steps:  # killed before its status said so
+        run.status("succeeded")
+        return 0
     stopped = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _: stopped.append(n))
@@ -81,10 +84,7 @@ def train(content: dict, folder: Path, arguments: dict) -> int:
         run.status("interrupted", "asked to stop")
         return 130
     run.steps(run.max_steps)
-    (folder / "checkpoints" / f"step_{run.max_steps:06d}").mkdir(parents=True, exist_ok=True)
     run.status("succeeded")
-    with (runs_dir / "done.txt").open("a") as file:
-        file.write(f"{content['run_name']}\n")
     return 0
 
 
@@ -135,7 +135,10 @@ class Run:
                     "reward_mean": 0.25,
                 }
                 record |= {"off_policy_steps_mean": 1.0}
+                if self.step == self.max_steps:
+                    (self.folder / "checkpoints" / f"step_{self.step:06d}").mkdir(parents=True, exist_ok=True)
                 trace.write(json.dumps(record) + "\n")
+                trace.flush()
 
 
 sys.exit(main())

@@ -14,6 +14,7 @@ from sweepctl.expansion.expand import expand
 from sweepctl.spec.file import SpecFile, checked, load_spec
 from sweepctl.spec.resolve import choose_profile, resolve
 from sweepctl.spec.source import parse
+from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
 AXES = {
@@ -196,3 +197,130 @@ def test_no_text_gives_a_traceback(text):
         parse(text, "spec.yaml")
     except SpecError as error:
         assert str(error).startswith("spec.yaml:")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.sampled_from(["base", "axis", "include", "when", "set"]), st.integers(1, 99)))
+def test_the_strongest_source_of_an_included_point_wins(values):
+    """base < include < when.set < --set; an axis does not reach it."""
+    spec = {"version": 1, "name": "n", "include": [{"loss.beta": 0.5}]}
+    spec["exclude"] = [{"loss.beta": 0}]  # the grid's own points
+    if "base" in values:
+        spec["base"] = {"max_steps": values["base"]}
+    if "axis" in values:
+        spec["parameters"] = {"completions_per_prompt": [values["axis"] + 1]}
+    if "include" in values:
+        spec["include"][0]["max_steps"] = values["include"]
+    if "when" in values:
+        spec["when"] = [{"if": {"loss.beta": 0.5}, "set": {"max_steps": values["when"]}}]
+    overrides = (f"max_steps={values['set']}",) if "set" in values else ()
+    strongest = next((source for source in ("set", "when", "include", "base") if source in values), None)
+    (point,) = points(json.dumps(spec), overrides=overrides)
+    assert point.config.max_steps == values.get(strongest, 100)
+    assert point.config.completions_per_prompt == 8
+
+
+def test_conditions_see_set_and_not_each_other():
+    spec = {"version": 1, "name": "n", "parameters": {"max_staleness": [0, 1]}}
+    spec["when"] = [
+        {"if": {"max_staleness": 1}, "set": {"loss.beta": 0.5}},
+        {"if": {"max_steps": 7}, "set": {"optim.warmup_steps": 3}, "tags": ["short"]},
+    ]
+    with pytest.raises(SpecError, match="when matches no point: max_steps = 7"):
+        points(json.dumps(spec))
+    found = points(json.dumps(spec), overrides=("max_steps=7",))
+    assert [(p.config.loss.beta, p.config.optim.warmup_steps, p.tags) for p in found] == [
+        (0.0, 3, ("short",)),
+        (0.5, 3, ("short",)),
+    ]
+    spec["when"][1]["if"] = {"loss.beta": 0.5}
+    with pytest.raises(SpecError, match=r"when matches no point: loss.beta = 0.5"):
+        points(json.dumps(spec))
+
+
+class TestSetOfTheSpec:
+    SPEC = """
+version: 1
+name: n
+parameters: {max_staleness: [0, 1]}
+profiles:
+  here: {seeds: [5, 6], eval: {limit: 10, margin: 4}}
+eval: {num_fewshot: [0]}
+"""
+
+    @staticmethod
+    def resolved(*overrides, profile="here"):
+        return resolve(loaded(TestSetOfTheSpec.SPEC), profile, overrides)
+
+    def test_it_is_stronger_than_the_spec_and_its_profile(self):
+        found = self.resolved("seeds=[0, 1, 2]", "eval.limit=50", "eval.num_fewshot=[4]")
+        assert found.seeds == (0, 1, 2)
+        assert (found.evaluation.limit, found.evaluation.margin, found.evaluation.num_fewshot) == (
+            50,
+            4,
+            (4,),
+        )
+
+    def test_maps_merge_and_sections_that_are_not_there_begin(self):
+        found = self.resolved(
+            "timeout={run: 1h}", "timeout.idle=5m", "retry.max_attempts=1", "resources.concurrency=2",
+            "mirrors=[tensorboard]", "tags=[a, b]", "stop_after_consecutive_failures=1",
+        )  # fmt: skip
+        assert (found.spec.timeout.run, found.spec.timeout.idle) == (3600.0, 300.0)
+        assert (found.spec.retry.max_attempts, found.spec.retry.backoff) == (1, 10.0)
+        assert found.spec.resources.concurrency == 2
+        assert (found.spec.mirrors, found.spec.tags) == (("tensorboard",), ("a", "b"))
+        assert found.spec.stop_after_consecutive_failures == 1
+        assert found.seeds == (5, 6)
+
+    def test_a_seed_is_every_runs_and_seeds_are_the_sweeps(self):
+        spec = loaded("{version: 1, name: n}")
+        assert [p.config.seed for p in expand(resolve(spec, None, ["seed=4"])).points] == [4]
+        assert [p.run_name for p in expand(resolve(spec, None, ["seeds=[07, 8]"])).points] == [
+            "run_seed07",
+            "run_seed8",
+        ]
+
+    @pytest.mark.parametrize(
+        ("given_set", "message"),
+        [
+            ("name=x", "--set name=x: 'name' can only be changed in spec.yaml"),
+            ("zip=[]", "--set zip=[]: 'zip' can only be changed in spec.yaml"),
+            ("seeds=3", "--set seeds=3: seeds: should be a list, found 3"),
+            ("eval.limits=3", "--set eval.limits=3: unknown key 'limits'; did you mean 'limit'?"),
+            (
+                "retry.backoff=soon",
+                "--set retry.backoff=soon: retry.backoff: a duration is a number and a unit,",
+            ),
+            ("max_runs=3", "--set max_runs=3: 'max_runs' is only for method: random"),
+            ("when=[{if: {max_staleness: 9}, tags: [x]}]", "when matches no point: max_staleness = 9"),
+        ],
+    )
+    def test_what_is_wrong_names_the_option(self, given_set, message):
+        with pytest.raises(SpecError) as error:
+            expand(self.resolved(given_set))
+        assert str(error.value).startswith(message) or message in str(error.value)
+        assert all(problem.place.file == f"--set {given_set}" for problem in error.value.problems)
+
+
+def test_lazy_parts_of_a_point_agree():
+    (point, _) = points("{version: 1, name: n, base: {optim.lr: 1}, parameters: {max_staleness: [0, 1]}}")
+    assert point.values() == point.config.model_dump(mode="json")
+    assert (point.value("optim.lr"), point.value("prompts_per_rollout_sync")) == (1, 16)
+    assert point.config is point.config
+
+
+def test_a_large_sweep_is_expanded_without_its_configurations(monkeypatch):
+    """10,000 points of which no more than the 100 cases of coupled values may be validated."""
+    calls = []
+    real = RunConfig.model_validate_json
+    monkeypatch.setattr(RunConfig, "model_validate_json", lambda *a, **k: calls.append(a) or real(*a, **k))
+    spec = {"version": 1, "name": "n", "seeds": list(range(10))}
+    spec["parameters"] = {
+        "max_staleness": {"range": [10]},
+        "loss.beta": {"linspace": {"min": 0, "max": 0.9, "num": 10}},
+        "optim.lr": {"logspace": {"min": 1e-7, "max": 1e-4, "num": 10}},
+    }
+    found = points(json.dumps(spec))
+    assert (len(found), len(calls)) == (10_000, 100)
+    assert len({point.run_name for point in found}) == 10_000

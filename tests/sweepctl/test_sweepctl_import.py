@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from results.sweep_files import Manifest
 from sweepctl.commands.export import export_sweep
 from sweepctl.commands.import_ import import_folder
 from sweepctl.exchange.imported import refuse_imported
+from sweepctl.exchange.run_table import read_table
 from sweepctl.watching.show import show_status
 from trainer.errors import ConfigError
 from trainer.paths import SweepPaths, samples_path
@@ -179,6 +181,27 @@ def test_lm_evals_own_folders_come_in_with_their_samples(tmp_path):
     }
 
 
+def test_dated_files_with_a_name_of_ones_own_come_in_with_their_samples(tmp_path):
+    folder = tmp_path / "in"
+    for name, seed in (("base", 1), ("exp1_step50", 2)):
+        made = write_results(folder, name, seed, shots=4)
+        date = DATE if name == "base" else LATER
+        samples_path(made).rename(folder / f"samples_gsm8k_cot_{date}.jsonl")
+        made.rename(folder / f"{name}_4shot_{date}.json")
+    sweep = take(folder, tmp_path / "runs")
+    assert set(report_of(sweep).deltas["method"]) == {"paired"}
+    assert sweep.run("exp1").evaluation("step_000050", "gsm8k_cot", 4).is_file()
+
+
+def test_the_table_in_the_documentation_is_one(tmp_path):
+    page = (HERE.parents[1] / "docs" / "exchange.md").read_text()
+    example = page.split("\n    version: 1")[1].split("\n\n")[0]
+    table = tmp_path / "table.yaml"
+    table.write_text(textwrap.dedent("    version: 1" + example))
+    (found,) = read_table(table).runs
+    assert (found.row.label, found.config["optim"], found.row.step_time_s.steps) == ("Exp4", {"lr": 5e-7}, 99)
+
+
 def test_a_result_of_several_tasks_is_read_task_by_task(tmp_path):
     folder = tmp_path / "in"
     first, second = (write_results(folder, name, 1, task=name) for name in ("alpha", "beta_cot"))
@@ -215,6 +238,23 @@ def test_a_list_of_step_times_is_kept_with_its_summary(tmp_path):
     assert (times["steps"], times["mean"], times["median"]) == (4, 4.0, 2.5)
     assert (times["min"], times["max"]) == (1.0, 10.0)
     assert times["std"] == pytest.approx(4.082482904638630)  # sqrt((9 + 4 + 1 + 36) / 3)
+
+
+def test_of_a_run_of_unknown_length_status_and_report_say_nothing(tmp_path, capsys):
+    write_results(tmp_path / "in", "exp1", 1)
+    sweep = take(tmp_path / "in", tmp_path / "runs")
+    show_status(tmp_path / "runs", sweep.name, watch=False, as_json=True)
+    shown = capsys.readouterr().out
+    assert json.loads(shown[shown.index("{") :])["runs"][0]["state"] == "succeeded"
+    assert report_of(sweep).experiments["max_steps"].isna().all()
+
+
+def test_a_date_among_other_settings_is_kept_as_text(tmp_path):
+    (tmp_path / "in").mkdir()
+    table = tmp_path / "table.yaml"
+    table.write_text("runs: [{run_name: a, other: {begun: 2026-01-15}}]\nreference: {seed: 2026-01-15}")
+    sweep = take(tmp_path / "in", tmp_path / "runs", runs=table)
+    assert json.loads(sweep.manifest.read_text())["runs"][0]["published"]["other"] == {"begun": "2026-01-15"}
 
 
 def test_json_says_what_came_in(tmp_path, capsys):
@@ -278,6 +318,12 @@ def twice(folder):
     write_results(folder / "b", "exp1", 2)
 
 
+def bases_of_two_steps(folder):
+    write_results(folder, "base_step10", 1)
+    write_results(folder, "base_step20", 2)
+    write_results(folder, "exp1", 3)
+
+
 def collision(folder):
     write_results(folder, "exp 1", 1)
     write_results(folder, "exp_1", 2)
@@ -323,6 +369,7 @@ def own_folder(folder):
         (no_metric, "in/exp1_0shot.json: not an lm-eval result: it holds no metric of any task"),
         (other_shots, "its name says 0 shots, lm-eval's `n-shot` of gsm8k_cot says 4"),
         (twice, "the same as"),
+        (bases_of_two_steps, "would lie at the same place as"),
         (collision, "would both be called 'exp_1'; rename one"),
         (bad_sample, "in/exp1_0shot.samples.jsonl:41: not a sample of lm-eval: Invalid JSON"),
         (loop, "in/exp1_0shot.json: cannot be read: Too many levels of symbolic links"),
@@ -346,6 +393,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path):
 
 TABLES = {
     "runs: 3": ":1: runs: should be a list, found 3",
+    "runs: []": ":1: runs: there is no run, found []",
     "[1]": ":1: a table of runs is a map; it has a list `runs`",
     "runs: [": "not valid YAML",
     "runs:\n- label: a": ":2: the key 'run_name' is missing",
@@ -378,6 +426,7 @@ def test_what_is_wrong_in_a_table_is_told_with_its_line(text, tmp_path):
     message = refusal(tmp_path / "in", tmp_path / "runs", runs=table)
     assert TABLES[text] in message
     assert message.startswith(str(table))
+    assert len(message.splitlines()) == 1, "one mistake, one line"
 
 
 def test_a_table_that_is_not_there_or_not_text_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 from factories.planned_sweep import NAMES, SPEC, PlannedSweep
@@ -231,3 +232,11 @@ def test_as_json(sweep):
         "values": {"max_staleness": 0, "optim.lr": 1e-6},
     }
     assert [run["selected"] for run in found["runs"]] == [True, False, False, False]
+
+
+def test_the_documentation_has_every_key_of_the_json(sweep):
+    sweep.leave("old", "a" * 12, RunState.SUCCEEDED)
+    found = sweep.plan().summary()
+    documented = (Path(__file__).parents[2] / "docs" / "plan.md").read_text().partition("## `--json`")[2]
+    keys = {*found, *found["runs"][0], *found["orphaned"][0], *found["run_would"]}
+    assert {key for key in keys if f"`{key}`" not in documented} == set()

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from factories.planned_sweep import NAMES, PlannedSweep, fail
+from factories.planned_sweep import PlannedSweep, fail
 
 from sweepctl.plan.plan import Plan
 from sweepctl.plan.show import print_plan
@@ -19,6 +19,14 @@ parameters:
   optim.lr: [1e-6, 5e-7]
   max_staleness: [0, 1]
 run_name: "B{prompts_per_optim_step}_s{max_staleness}_lr{optim.lr}"
+"""
+WIDE = """\
+version: 1
+name: planned
+zip: [{loss.name: [grpo, dapo], correction.name: [none, token_tis], sampling.temperature: [0.9, 1.0]}]
+parameters:
+  optim.lr: [1e-6, 5e-7]
+run_name: "{loss.name}_{correction.name}_temperature{sampling.temperature}_learning_rate{optim.lr}"
 """
 SELECTED = """\
 planned -> DIR/runs/planned
@@ -114,15 +122,27 @@ def test_what_is_overridden_at_120_columns(sweep, print_at):
     assert lines == OVERRIDDEN.format(*ids).splitlines()
 
 
-def test_a_narrow_terminal_loses_nothing(sweep, print_at):
-    lines = print_at(80, sweep.plan())
-    assert all(any(name in line for line in lines) for name in NAMES)
+def test_a_narrow_terminal_shows_fewer_axes_and_whole_names(sweep, print_at):
+    sweep.write(WIDE)
+    plan = sweep.plan()
+    lines = print_at(80, plan)
     assert all(len(line) <= 80 for line in lines[1:])
+    assert "too narrow for temperature, loss.name, correction.name, lr: see --json" in lines
+    names = "".join(line[6:47].strip() for line in lines[2:10])
+    assert names == "".join(run.name for run in plan.runs)
+    assert "temperature  loss.name  correction.name    lr  s" in print_at(160, plan)[1]
+
+
+def test_what_is_not_selected_is_dim(sweep, print_at, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    lines = print_at(120, sweep.plan(only="Exp2"))
+    assert [("\x1b[2m" in line) for line in lines[2:6]] == [True, False, True, True]
 
 
 def test_a_thousand_runs(sweep, print_at):
-    many = f"parameters: {{max_staleness: [0, 1], seed: {list(range(500))}}}"
-    sweep.write(f"version: 1\nname: planned\n{many}\nrun_name: 's{{max_staleness}}_{{seed}}'\n")
+    many = f"parameters: {{max_staleness: [0, 1], optim.warmup_steps: {list(range(500))}}}"
+    sweep.write(f"version: 1\nname: planned\n{many}\nrun_name: 's{{max_staleness}}_{{optim.warmup_steps}}'\n")
     lines = print_at(120, sweep.plan())
     assert lines[-2:] == [
         "... and 950 more (--json lists all)",

@@ -23,15 +23,10 @@ def test_a_trace_is_read_on_whole_lines_only(tmp_path):
     trace = tmp_path / "trace.jsonl"
     tail = TraceTail(trace)
     assert tail.new_records() == []
-    trace.write_text(step_line(0) + '{"kind": "span", "step": 0}\n' + step_line(1)[:20])
+    begun = step_line(0) + '{"kind": "span", "step": 0}\n'
+    trace.write_text(begun + step_line(1)[:20])
     assert [record["step"] for record in tail.new_records()] == [0]
-    trace.write_text(
-        step_line(0)
-        + '{"kind": "span", "step": 0}\n'
-        + step_line(1)
-        + '{"kind": "step", torn\n'
-        + step_line(2)
-    )
+    trace.write_text(begun + step_line(1) + '{"kind": "step", torn\n' + step_line(2))
     assert [record["step"] for record in tail.new_records()] == [1, 2]
     assert tail.new_records() == []
 
