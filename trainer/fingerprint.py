@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 from trainer.config import RunConfig
-from trainer.tasks.rows import is_file
 
 _WHOLE_BYTES = 64 << 20
 _SAMPLE_BYTES = 1 << 20
@@ -20,7 +19,7 @@ def inputs(config: RunConfig) -> dict[str, str]:
     if not config.model.startswith("builtin:") and Path(config.model).is_dir():
         found["model"] = folder_fingerprint(Path(config.model))
     path = config.task.path
-    if path is not None and is_file(path) and Path(path).is_file():
+    if path is not None and Path(path).is_file():
         found["task.path"] = file_fingerprint(Path(path))
     return found
 

@@ -75,7 +75,8 @@ def main(pipe: int, command: list[str]) -> int:
         signal.signal(number, lambda *_: None)
     end_with_parent = runpy.run_path(str(Path(__file__).with_name("orphans.py")))["end_with_parent"]
     guard = os.getpid()
-    process = subprocess.Popen(command, preexec_fn=lambda: end_with_parent(guard))
+    # No thread runs yet here.
+    process = subprocess.Popen(command, preexec_fn=lambda: end_with_parent(guard))  # noqa: PLW1509
     orphaned = threading.Event()
     threading.Thread(target=_end_with_starter, args=(pipe, process, orphaned), daemon=True).start()
     code = process.wait()

@@ -63,7 +63,13 @@ def run(
 ) -> None:
     """Run a sweep, or go on with it; what has succeeded is not run again."""
     if dry_run:
-        plan(spec, profile, overrides, only, rerun_on, runs_dir=runs_dir)
+        from sweepctl.plan.plan import load_plan  # noqa: PLC0415
+        from sweepctl.plan.show import print_plan  # noqa: PLC0415
+
+        planned = load_plan(
+            spec, profile, overrides or [], runs_dir, only=only, rerun_on=frozenset(rerun_on or ())
+        )
+        print_plan(planned, retry_failed=retry_failed, force=force)
         return
     from sweepctl.commands.run import RunRequest, run_sweep  # noqa: PLC0415
 

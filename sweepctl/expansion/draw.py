@@ -39,7 +39,8 @@ def draw(axes: Sequence[Block], drawing: Drawing, judge: Judge, notes: list[str]
     seen: set[Hashable] = set()
     kept: list[tuple[Flat, ...]] = []
     while left and len(kept) < drawing.max_runs:
-        batch = list(islice(stream, min(left, max(1000, drawing.max_runs - len(kept)))))
+        missing = drawing.max_runs - len(kept)
+        batch = list(islice(stream, min(left, max(64, 4 * missing if kept else missing))))
         left -= len(batch)
         for rows, (usable, identity) in zip(batch, judge(_gathered(batch)), strict=True):
             if usable and identity not in seen and len(kept) < drawing.max_runs:

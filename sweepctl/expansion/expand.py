@@ -91,6 +91,10 @@ class _Expander:
             for pattern in self._resolved.exclude
             if pattern.place not in self._excluding
         ]
+        if not draws.arms:
+            self._problems.append(
+                Problem(drawing.place, "no draw can be run: all are excluded or infeasible; widen the axes")
+            )
         return _Arms(draws.rows, draws.arms)
 
     def _judge(self, draws: Draws) -> list[tuple[bool, Hashable]]:

@@ -55,6 +55,7 @@ def _follow(name: MirrorName, run: RunPaths, *, until_told: bool) -> None:
     told = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: told.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # held back while we were starting
     following = Following(name, MIRRORS[name](), run)
     while True:
         # Before the trace is read: what a run that is over has written is then all there.

@@ -136,4 +136,6 @@ def _installed(package: str) -> bool:
 
 
 def _step_back() -> None:
+    """In the child: a mirror leaves the cores to the run, and hears of its end once it can act on that."""
     os.nice(_NICE)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

@@ -1,7 +1,8 @@
 """Keeps a mirror up to date with a trace, over restarts of the run and of the mirror.
 
-How far the mirror got stands in `mirrors/<name>.json`, written after each point; so a process that takes
-over sends what is missing, and nothing twice.
+How far the mirror got stands in `mirrors/<name>.json`, written after each point; a process that takes over
+reads the trace from its start and sends what is missing. Where a mirror can take back, that is all since the
+run was last resumed.
 """
 
 from pathlib import Path
@@ -26,8 +27,6 @@ class Progress(BaseModel):
     step: int = -1
     """The last point sent: its policy version, and whether it was of a held-out evaluation."""
     held_out: bool = False
-    rewinds: int = 0
-    """How many of the trace's `resumed` records have been acted on."""
 
     def at(self, place: tuple[int, bool]) -> "Progress":
         """The same with another last point."""
@@ -96,11 +95,8 @@ class Following:
                 return
             self._mirror.log(item)
             self._note(progress.at(item.place))
-        elif item.number > progress.rewinds:
-            place = progress.place
-            if self._mirror.rewind(item.step):
-                place = min(place, (item.step, True))
-            self._note(progress.at(place).model_copy(update={"rewinds": item.number}))
+        elif self._mirror.rewind(item.step):
+            self._note(progress.at(min(progress.place, (item.step, True))))
 
     def _note(self, progress: Progress) -> None:
         self._progress = progress

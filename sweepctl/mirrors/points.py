@@ -83,8 +83,6 @@ class Point:
 class Rewind:
     """The run went on from a checkpoint: what came of later steps is superseded."""
 
-    number: int
-    """1 for the first one of the trace."""
     step: int
     """The policy version gone on from."""
 
@@ -99,7 +97,6 @@ class TracePoints:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._rewinds = 0
         self._clock_zero: float | None = None
         self.began_unix: float | None = None
 
@@ -134,10 +131,9 @@ class TracePoints:
                 self._clock_zero = float(record["unix_time"]) - t
                 self.began_unix = self.began_unix or float(record["unix_time"])
             elif kind == "resumed":
-                self._rewinds += 1
                 step = int(record["from_step"])
                 found[:] = [item for item in found if isinstance(item, Rewind) or item.step <= step]
-                found.append(Rewind(self._rewinds, step))
+                found.append(Rewind(step))
             elif kind == "step":
                 metrics = _numbers(record, _NAMES) | {"time/run_s": t}
                 found.append(Point(int(record["policy_version"]), False, self._unix(t), metrics))

@@ -220,7 +220,7 @@ class Plan:
         return (f"{selected:,} of {len(self.feasible):,} runs selected by --only {self.only}",)
 
     def _stale_note(self, what: str) -> str | None:
-        finished = [run for run in self.feasible if what in run.stale]
+        finished = [run for run in self.feasible if run.selected and what in run.stale]
         if not finished:
             return None
         one = len(finished) == 1

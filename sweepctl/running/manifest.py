@@ -107,7 +107,8 @@ def _values(flat: Flat) -> dict[str, Any]:
 def _run(run: PlannedRun) -> dict[str, Any]:
     return {
         "run_name": run.name,
-        "run_id": run.point.config.run_id() if run.point.config else None,
+        "run_id": run.run_id or None,
+        "tags": list(run.point.tags),
         "label": run.label,
         "state": "planned" if run.feasible else "infeasible",
         "reason": run.point.reason,

@@ -53,7 +53,7 @@ def prepare(
     for folder in (plan.paths.root, *(run.paths.root for run in plan.feasible)):
         remove_partial(folder)
     for run in todo:
-        if run.paths.root.exists() and (run.other_run is not None or force or run.state == "outdated"):
+        if run.in_the_way is not None or (force and run.paths.root.exists()):
             moved = set_aside(run.paths.root)
             say(f"{run.name}: what was in its directory is set aside as {moved.name}")
         elif run.state == "failed" and retry_failed:
@@ -70,7 +70,7 @@ def write_config(plan: Plan, run: PlannedRun, resources: Resources) -> None:
         run_name=run.name,
         run_id=run.run_id,
         profile=plan.resolved.profile,
-        tags=getattr(run.point, "tags", ()),
+        tags=run.point.tags,
         inputs=run.inputs,
         config=run.config,
         resources=resources,

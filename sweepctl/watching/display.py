@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 
 from sweepctl.watching.live_table import LiveTable
-from sweepctl.watching.progress import RunProgress, SweepProgress, duration, speed
+from sweepctl.watching.progress import RunProgress, SweepProgress, duration, speed_unit
 
 PLAIN_INTERVAL_S = 10.0
 """Plain lines give a sign of life so often."""
@@ -131,7 +131,8 @@ class PlainDisplay:
 def _facts(run: RunProgress) -> list[str]:
     facts = [f"step {run.step}/{run.max_steps}"]
     if pace := run.seconds_per_step:
-        facts.append(speed(pace).replace("/", " steps/"))
+        unit = speed_unit([run])
+        facts.append(f"{unit.number(pace)} steps/{unit.name}")
     if run.reward is not None:
         facts.append(f"reward {run.reward:.2f}")
     if run.age is not None:

@@ -14,10 +14,10 @@ from sweepctl.watching.progress import (
     count_hidden,
     count_states,
     duration,
-    speed,
+    speed_unit,
 )
 
-_BAR_STYLES = {"running": "cyan", "succeeded": "green", "failed": "red"}
+_BAR_STYLES = {"running": "cyan", "succeeded": "green", "failed": "red", "interrupted": "magenta"}
 _MOST_URGENT_FIRST = ("running", "failed", "unreadable", "interrupted", "pending", "succeeded", "skipped")
 _BAR, _BAR_MIN, _BAR_MAX = "bar", 8, 24
 _OTHER_LINES = 6
@@ -36,15 +36,15 @@ _COLUMNS: dict[str, Callable[[RunProgress], str]] = {
     "state": lambda run: run.note or run.state,
     _BAR: lambda _: " " * _BAR_MIN,
     "step": lambda run: f"{run.step}/{run.max_steps}",
-    "steps": lambda run: speed(run.seconds_per_step),
+    "speed": lambda _: "",  # in the unit that suits the runs shown
     "reward": lambda run: number(run.reward),
     "age": lambda run: number(run.age),
     "left": _time_left,
     "device": lambda run: run.device or "",
 }
 _TITLES = {"label": "", _BAR: ""}
-_NUMBERS = {"step", "steps", "reward", "age", "left"}
-_DROPPED_FIRST = ("device", "age", "steps", "reward", _BAR, "label", "left", "step")
+_NUMBERS = {"step", "speed", "reward", "age", "left"}
+_DROPPED_FIRST = ("device", "age", "speed", "reward", _BAR, "label", "left", "step")
 """What a narrow terminal does without, the least important first."""
 
 
@@ -62,7 +62,8 @@ class LiveTable:
             yield _one_line(f"… and {len(hidden)} more: {count_hidden(hidden)}", "dim")
         yield Text()
         yield _sweep_bar(self._progress)
-        yield _one_line(f"{count_states(self._progress.runs)}; {self._progress.doing}")
+        states = count_states(self._progress.runs)
+        yield _one_line("; ".join(filter(None, (states, self._progress.doing))))
 
 
 def choose_rows(runs: Sequence[RunProgress], room: int) -> tuple[list[RunProgress], list[RunProgress]]:
@@ -77,11 +78,14 @@ def choose_rows(runs: Sequence[RunProgress], room: int) -> tuple[list[RunProgres
 
 def _runs_table(runs: Sequence[RunProgress], width: int) -> Table:
     """One run a row, in the columns that fit; the bar takes what is left."""
-    cells = {key: [text(run) for run in runs] for key, text in _COLUMNS.items()}
-    widths = fit_widths(cells, _TITLES, width, dropped_first=_DROPPED_FIRST)
+    unit = speed_unit(runs)
+    titles = _TITLES | {"speed": f"steps/{unit.name}"}
+    texts = _COLUMNS | {"speed": lambda run: unit.number(run.seconds_per_step)}
+    cells = {key: [text(run) for run in runs] for key, text in texts.items()}
+    widths = fit_widths(cells, titles, width, dropped_first=_DROPPED_FIRST)
     if _BAR in widths:
         widths[_BAR] = min(_BAR_MAX, _BAR_MIN + max(0, width - total_width(widths)))
-    table = fitted_table(widths, _TITLES, _NUMBERS)
+    table = fitted_table(widths, titles, _NUMBERS)
     for index, run in enumerate(runs):
         table.add_row(*(_cell(key, cells[key][index], run, widths[key]) for key in widths))
     return table
@@ -89,7 +93,7 @@ def _runs_table(runs: Sequence[RunProgress], width: int) -> Table:
 
 def _cell(key: str, text: str, run: RunProgress, width: int) -> RenderableType:
     if key == _BAR:
-        style = _BAR_STYLES.get(run.state, "bright_black")
+        style = _BAR_STYLES.get(run.state, "")
         return _bar(run.step, run.max_steps, width, style)
     return Text(text, style=STATE_STYLES.get(run.state, "dim") if key == "state" else "")
 

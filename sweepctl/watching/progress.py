@@ -4,6 +4,7 @@ import heapq
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +22,9 @@ _WORDS = {
     "failed": "failed",
     "interrupted": "interrupted",
     "skipped": "skipped",
-    "infeasible": "infeasible",
     "unreadable": "unreadable",
     "pending": "waiting",
+    "infeasible": "infeasible",
 }
 
 
@@ -163,12 +164,13 @@ class SweepProgress:
 
     def line(self) -> str:
         """The sweep in one line."""
-        return f"{self.title}: {self.doing}; {count_states(self.runs)}; {self.times()}"
+        return f"{self.title}: {'; '.join(filter(None, (self.doing, count_states(self.runs), self.times())))}"
 
 
 def count_states(runs: list[RunProgress]) -> str:
-    """`7 of 40 done, 2 running, 31 waiting`."""
-    return f"{_count(runs)['succeeded']} of {len(runs)} done" + "".join(
+    """`7 of 40 done, 2 running, 31 waiting`; of those that can be run at all."""
+    counts = _count(runs)
+    return f"{counts['succeeded']} of {len(runs) - counts['infeasible']} done" + "".join(
         f", {count} {word}" for word, count in _by_word(runs) if word != "done"
     )
 
@@ -187,14 +189,26 @@ def _count(runs: list[RunProgress]) -> Counter[str]:
     return Counter(run.state for run in runs)
 
 
-def speed(seconds_per_step: float | None) -> str:
-    """Steps by second, minute or hour, whichever gives at least one: `2.4/s`, `30.0/min`, `12.0/h`."""
-    if not seconds_per_step:
-        return ""
-    for unit, seconds in (("s", 1.0), ("min", 60.0)):
-        if seconds_per_step <= seconds:
-            return f"{seconds / seconds_per_step:.1f}/{unit}"
-    return f"{3600 / seconds_per_step:.1f}/h"
+@dataclass(frozen=True)
+class SpeedUnit:
+    """What speeds are told in."""
+
+    name: str
+    """`s`, `min` or `h`."""
+    seconds: float
+
+    def number(self, seconds_per_step: float | None) -> str:
+        """Steps a unit of time; nothing where it is not known."""
+        return f"{self.seconds / seconds_per_step:.1f}" if seconds_per_step else ""
+
+
+def speed_unit(runs: Iterable[RunProgress]) -> SpeedUnit:
+    """The shortest unit in which the slowest of the runs does a step: so that all can be compared."""
+    slowest = max((run.seconds_per_step or 0.0 for run in runs), default=0.0)
+    return next((unit for unit in _SPEED_UNITS if slowest <= unit.seconds), _SPEED_UNITS[-1])
+
+
+_SPEED_UNITS = (SpeedUnit("s", 1.0), SpeedUnit("min", 60.0), SpeedUnit("h", 3600.0))
 
 
 def duration(seconds: float) -> str:

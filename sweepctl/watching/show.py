@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from sweepctl.tables import STATE_STYLES, fit_widths, fitted_table, number, print_table, stdout_console
-from sweepctl.watching.progress import count_states, duration, speed
+from sweepctl.watching.progress import count_states, duration, speed_unit
 from sweepctl.watching.status import RunRow, SweepStatus, sweep_status
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
@@ -40,7 +40,7 @@ _COLUMNS: dict[str, Callable[[RunRow], str]] = {
     "state": lambda row: row.progress.state,
     "attempt": lambda row: str(row.attempt or ""),
     "step": lambda row: f"{row.progress.step}/{row.progress.max_steps}",
-    "steps": lambda row: speed(row.progress.seconds_per_step),
+    "speed": lambda _: "",  # in the unit that suits the runs
     "reward": lambda row: number(row.progress.reward),
     "age": lambda row: number(row.progress.age),
     "left": _left,
@@ -48,8 +48,8 @@ _COLUMNS: dict[str, Callable[[RunRow], str]] = {
     "device": lambda row: row.progress.device or "",
 }
 _TITLES = {"label": ""}
-_NUMBERS = {"attempt", "step", "steps", "reward", "age", "left", "evals"}
-_DROPPED_FIRST = ("device", "age", "attempt", "evals", "steps", "reward", "label", "left", "step")
+_NUMBERS = {"attempt", "step", "speed", "reward", "age", "left", "evals"}
+_DROPPED_FIRST = ("device", "age", "attempt", "evals", "speed", "reward", "label", "left", "step")
 """What a narrow terminal does without, the least important first."""
 
 
@@ -75,9 +75,12 @@ def show_status(runs_dir: Path, sweep: str | None, *, watch: bool, as_json: bool
 
 def print_status(status: SweepStatus, runs_dir: Path) -> None:
     """The table on stdout."""
-    cells = {key: [text(row) for row in status.rows] for key, text in _COLUMNS.items()}
-    widths = fit_widths(cells, _TITLES, stdout_console().width, dropped_first=_DROPPED_FIRST)
-    table = fitted_table(widths, _TITLES, _NUMBERS)
+    unit = speed_unit(row.progress for row in status.rows)
+    titles = _TITLES | {"speed": f"steps/{unit.name}"}
+    texts = _COLUMNS | {"speed": lambda row: unit.number(row.progress.seconds_per_step)}
+    cells = {key: [text(row) for row in status.rows] for key, text in texts.items()}
+    widths = fit_widths(cells, titles, stdout_console().width, dropped_first=_DROPPED_FIRST)
+    table = fitted_table(widths, titles, _NUMBERS)
     for index, row in enumerate(status.rows):
         style = STATE_STYLES.get(row.progress.state, "dim")
         table.add_row(*(Text(cells[key][index], style if key == "state" else "") for key in widths))
@@ -112,7 +115,7 @@ def _totals(status: SweepStatus) -> Iterator[str]:
         yield f"{count_states(progress.runs)}; {progress.times()}"
         yield f"being run by {status.holder}; watch it with: sweepctl status {progress.name} --watch"
     else:
-        yield f"{count_states(progress.runs)}; no `sweepctl run` is at work on it"
+        yield f"{count_states(progress.runs)}; not being run now"
 
 
 def _reasons(status: SweepStatus) -> Iterator[str]:

@@ -9,7 +9,9 @@ from typing import Any, BinaryIO
 RECENT_STEPS = 20
 """Speed, reward and age are means over so many steps."""
 FIRST_LOOK_BYTES = 1 << 17
-"""Of a trace that is there already only the end is read: some hundred bytes a step and a group."""
+"""Of a trace that is there already only the end is read: so much, and more until it holds the recent steps."""
+ENOUGH_BYTES = 1 << 20
+"""A look as far back as that need not find all of the recent steps, but one."""
 
 # Most lines are spans and groups, and a sweep may have a thousand traces: only these are parsed.
 _WANTED = re.compile(rb'"kind": ?"(?:step|resumed)"')
@@ -62,7 +64,7 @@ class TraceTail:
         return whole
 
     def _first_look(self, file: BinaryIO, size: int) -> bytes:
-        """The last lines, as many as are needed to find a record that is wanted."""
+        """The last lines, as many as are needed to find the records that are wanted."""
         window = FIRST_LOOK_BYTES
         while True:
             start = max(0, size - window)
@@ -72,9 +74,10 @@ class TraceTail:
             if start == 0:
                 return whole
             whole = whole[whole.find(b"\n") + 1 :]  # the first is the end of a line
-            if _WANTED.search(whole):
+            found = len(_WANTED.findall(whole))
+            if found >= RECENT_STEPS or (found and window >= ENOUGH_BYTES):
                 return whole
-            window *= 4
+            window *= 2
 
 
 def _until_last_newline(data: bytes) -> bytes:

@@ -71,7 +71,7 @@ class WatchedSweep:
             few = len(running) <= _NAMES_SHOWN
             return "training " + (", ".join(running) if few else f"{len(running)} runs")
         if self.status.holder is None:
-            return "no `sweepctl run` is at work on it"
+            return "not being run now"
         trained = all(run.state in ENDED for run in self.progress.runs)
         return "evaluating" if trained else "between runs"
 

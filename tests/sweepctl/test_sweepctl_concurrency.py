@@ -160,7 +160,7 @@ def test_a_holder_that_cannot_be_reached_is_named(fake_sweep):
     holder = fake_sweep.root / ".lock.holder.json"
     with FileLock(fake_sweep.root / ".lock"):
         holder.write_text(json.dumps({"pid": 1, "pid_started": 0.0, "host": "elsewhere", "since_unix": 0.0}))
-        with pytest.raises(SweepctlError, match="process 1 on elsewhere since .* is out of reach; stop it"):
+        with pytest.raises(SweepctlError, match=r"process 1 on elsewhere since .* is out of reach; stop it"):
             stop_sweep(fake_sweep.runs_dir, "fake", now=True)
         holder.write_text("{")
         with pytest.raises(SweepctlError, match="not on record"):

@@ -38,9 +38,9 @@ def drawn(progress, width=120, height=25, **options):
 
 def test_a_wide_table_shows_all_of_a_run(progress):
     header, running, waiting, empty, sweep, counts = drawn(progress)
-    assert header.split() == ["run", "state", "step", "steps", "reward", "age", "left", "device"]
+    assert header.split() == ["run", "state", "step", "steps/min", "reward", "age", "left", "device"]
     assert running.split()[:3] == ["Exp1", "s0_lr1e-6", "running"]
-    assert running.split()[4:] == ["10/40", "30.0/min", "0.50", "1.00", "1m", "00s", "cores", "0,1"]
+    assert running.split()[4:] == ["10/40", "30.0", "0.50", "1.00", "1m", "00s", "cores", "0,1"]
     assert waiting.split() == ["Exp2", "s1_lr1e-6", "pending", "0/40"]
     assert empty.strip() == ""
     assert sweep.split() == ["demo", "[cpu]", "━━━", "0s", "so", "far,", "about", "2m", "20s", "left"]

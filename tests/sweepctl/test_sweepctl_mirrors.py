@@ -214,7 +214,7 @@ def test_a_line_torn_by_a_kill_and_cut_off_by_the_next_attempt_is_no_point(run):
     AppendFile(run.paths.trace).close()  # what the next attempt does first
     run.attempt(start=1, until=2, resumed=True)
     rewind, point = points.new()
-    assert rewind == Rewind(1, 1)
+    assert rewind == Rewind(1)
     assert (point.step, point.metrics["train/reward_mean"]) == (2, 2.02)
 
 
@@ -301,19 +301,37 @@ def stored(run: Run, name: str) -> list:
         return []  # not made yet
 
 
-def test_trackio_is_asked_how_far_it_got_when_the_note_is_behind_or_ahead(run):
+@pytest.mark.parametrize("name", ["tensorboard", "trackio"])
+def test_killed_between_a_point_and_its_note(run, name):
+    run.attempt(start=0, until=3)
+    run.status(RunState.SUCCEEDED)
+    finish(mirror(run, name))
+    path = run.paths.root / "mirrors" / f"{name}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"step": 1}))
+    finish(mirror(run, name))
+    assert READERS[name](run) == [(1, 1.01), (2, 1.02), (3, 1.03)]
+
+
+def test_trackio_killed_before_a_row_that_it_noted_was_written(run):
     run.attempt(start=0, until=3)
     run.status(RunState.SUCCEEDED)
     finish(mirror(run, "trackio"))
-    path = run.paths.root / "mirrors" / "trackio.json"
-    noted = json.loads(path.read_text())
-    path.write_text(json.dumps(noted | {"step": 1}))  # killed after the row was written
-    finish(mirror(run, "trackio"))
-    assert [at for at, _ in in_trackio(run)] == [1, 2, 3]
     run.attempt(start=3, until=5, resumed=True)
-    path.write_text(json.dumps(noted | {"step": 4, "rewinds": 1}))  # killed before the row was written
+    path = run.paths.root / "mirrors" / "trackio.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"step": 4}))
     finish(mirror(run, "trackio"))
     assert [at for at, _ in in_trackio(run)] == [1, 2, 3, 4, 5]
+
+
+def test_tensorboard_files_of_one_second_are_read_in_their_order(run):
+    run.attempt(start=0, until=2)
+    Following("tensorboard", MIRRORS["tensorboard"](), run.paths).close(RunState.INTERRUPTED)
+    (file,) = (run.paths.root / "mirrors" / "tensorboard").iterdir()
+    stamp, host = file.name.split(".")[3:5]
+    file.rename(file.with_name(f"events.out.tfevents.{stamp}.{host}.99999999.0"))  # a higher pid
+    run.attempt(start=1, until=2, resumed=True)
+    Following("tensorboard", MIRRORS["tensorboard"](), run.paths).close(RunState.SUCCEEDED)
+    assert in_tensorboard(run) == [(1, 1.01), (2, 2.02)]
 
 
 def test_tensorboard_has_the_times_and_the_configuration(run):
@@ -412,6 +430,15 @@ def test_companions_send_what_is_there_when_the_run_ends_and_say_nothing(run):
     for name in ("tensorboard", "trackio"):
         assert READERS[name](run) == [(1, 1.01), (2, 1.02), (3, 2.03)]
     assert not any(alive(pid) for pid in pids)
+
+
+def test_a_run_that_ends_before_its_mirrors_have_started_is_sent_all_the_same(run):
+    run.attempt(start=0, until=2)
+    said = Said()
+    with Companions(["tensorboard", "trackio"], run.paths, said):
+        pass
+    assert said == []
+    assert in_tensorboard(run) == in_trackio(run) == [(1, 1.01), (2, 1.02)]
 
 
 def test_a_mirror_that_hangs_is_ended_after_its_time_with_how_to_send_the_rest(run, tmp_path):

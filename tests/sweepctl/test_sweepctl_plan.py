@@ -158,6 +158,10 @@ class TestWhatMakesARunOutOfDate:
             assert plan.refreshed() == plan
         assert [run.in_the_way for run in plan.runs] == [plan.runs[0].run_id, plan.runs[1].run_id, None, None]
 
+    def test_of_runs_that_are_not_selected_nothing_is_said(self, sweep):
+        sweep.leave_finished(0, "0" * 12, environment_id())
+        assert sweep.plan(only="Exp2").notes == ("1 of 4 runs selected by --only Exp2",)
+
     def test_the_last_attempt_counts(self, sweep):
         sweep.leave_finished(0, "0" * 12, environment_id())
         append_attempt(sweep.plan().runs[0].paths, "started", code=code_id(), environment=environment_id())

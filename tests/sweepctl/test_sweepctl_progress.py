@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from sweepctl.files import last_lines, write_atomically
 from sweepctl.machine import visible_gpus
 from sweepctl.states import change_state, read_status, write_status
-from sweepctl.watching.progress import RunProgress, SweepProgress, count_hidden, count_states, duration, speed
-from sweepctl.watching.trace import FIRST_LOOK_BYTES, RECENT_STEPS, TraceTail
+from sweepctl.watching.progress import (
+    RunProgress,
+    SweepProgress,
+    count_hidden,
+    count_states,
+    duration,
+    speed_unit,
+)
+from sweepctl.watching.trace import ENOUGH_BYTES, FIRST_LOOK_BYTES, RECENT_STEPS, TraceTail
 from trainer.paths import RunPaths
 from trainer.records import RunState, RunStatus
 
@@ -63,16 +70,16 @@ def test_however_a_trace_grows_each_step_is_read_once_and_in_order(tmp_path_fact
 
 def test_of_a_long_trace_only_the_end_is_read(tmp_path):
     trace = tmp_path / "trace.jsonl"
-    group = '{"kind":"group","step":0,"pad":"' + "x" * 400 + '"}\n'
-    trace.write_text("".join(step_line(number) + group * 10 for number in range(200)))
-    assert trace.stat().st_size > 5 * FIRST_LOOK_BYTES
+    group = '{"kind":"group","step":0,"pad":"' + "x" * 1000 + '"}\n'
+    trace.write_text("".join(step_line(number) + group * 10 for number in range(100)))
+    assert trace.stat().st_size > 7 * FIRST_LOOK_BYTES  # which holds a dozen steps of these
     read = [record["step"] for record in TraceTail(trace).new_records()]
-    assert read == list(range(200 - RECENT_STEPS, 200))
+    assert read == list(range(100 - RECENT_STEPS, 100))
 
 
 def test_groups_without_number_after_the_last_step_do_not_hide_it(tmp_path):
     trace = tmp_path / "trace.jsonl"
-    trace.write_text(step_line(7) + '{"kind":"group","pad":"' + "x" * 9 * FIRST_LOOK_BYTES + '"}\n')
+    trace.write_text(step_line(7) + '{"kind":"group","pad":"' + "x" * 2 * ENOUGH_BYTES + '"}\n')
     assert [record["step"] for record in TraceTail(trace).new_records()] == [7]
 
 
@@ -159,11 +166,27 @@ def test_states_are_counted_in_words(progress):
 
 
 @pytest.mark.parametrize(
-    ("seconds_per_step", "text"),
-    [(None, ""), (0.25, "4.0/s"), (1.0, "1.0/s"), (2.0, "30.0/min"), (60.0, "1.0/min"), (300.0, "12.0/h")],
+    ("paces", "unit", "numbers"),
+    [
+        ([], "s", []),
+        ([0.25, None], "s", ["4.0", ""]),
+        ([1.0, 0.5], "s", ["1.0", "2.0"]),
+        ([2.0, 0.5], "min", ["30.0", "120.0"]),
+        ([60.0], "min", ["1.0"]),
+        ([300.0, 2.0], "h", ["12.0", "1800.0"]),
+        ([7200.0], "h", ["0.5"]),
+    ],
 )
-def test_speed_is_shown_by_the_unit_that_suits_it(seconds_per_step, text):
-    assert speed(seconds_per_step) == text
+def test_speeds_are_told_in_the_unit_that_suits_the_slowest(tmp_path, paces, unit, numbers):
+    runs = []
+    for index, pace in enumerate(paces):
+        paths = RunPaths(tmp_path / str(index))
+        paths.root.mkdir()
+        paths.trace.write_text(step_line(0, wall_s=pace) if pace else "")
+        runs.append(RunProgress("", str(index), 4, paths, "running"))
+        runs[-1].refresh()
+    chosen = speed_unit(runs)
+    assert (chosen.name, [chosen.number(run.seconds_per_step) for run in runs]) == (unit, numbers)
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,22 @@ def test_the_table_says_how_every_run_is(cli, sweep):
     assert (code, err) == (0, "")
     title, header, *rows = [line.split() for line in out.splitlines()[:8]]
     assert title[:2] == ["demo", "[cpu]"]
-    assert header == ["run", "state", "attempt", "step", "steps", "reward", "age", "left", "evals", "device"]
+    assert header == [
+        "run",
+        "state",
+        "attempt",
+        "step",
+        "steps/min",
+        "reward",
+        "age",
+        "left",
+        "evals",
+        "device",
+    ]
     assert rows == [
-        ["Exp1", "s0", "succeeded", "1", "40/40", "30.0/min", "0.50", "1.00", "1/2", "cores", "0,1"],
-        ["Exp2", "s1", "running", "2", "10/40", "30.0/min", "0.50", "1.00", "1m", "00s", "cores", "2,3"],
-        ["Exp3", "s2", "failed", "2", "3/40", "30.0/min", "0.50", "1.00"],
+        ["Exp1", "s0", "succeeded", "1", "40/40", "30.0", "0.50", "1.00", "1/2", "cores", "0,1"],
+        ["Exp2", "s1", "running", "2", "10/40", "30.0", "0.50", "1.00", "1m", "00s", "cores", "2,3"],
+        ["Exp3", "s2", "failed", "2", "3/40", "30.0", "0.50", "1.00"],
         ["s3", "infeasible", "0/40"],
         ["Exp4", "s4", "skipped", "1", "0/40"],
         ["Exp5", "s5", "pending", "0/40"],
@@ -71,8 +82,7 @@ def test_below_stands_why_runs_are_not_well_and_what_to_do(cli, sweep):
     notes = status(cli, sweep)[1].splitlines()[8:]
     again = f"sweepctl run sweeps/demo.yaml --profile cpu --runs-dir {sweep.runs_dir}"
     assert notes == [
-        "1 of 6 done, 1 running, 1 failed, 1 skipped, 1 infeasible, 1 waiting; "
-        "no `sweepctl run` is at work on it",
+        "1 of 5 done, 1 running, 1 failed, 1 skipped, 1 waiting, 1 infeasible; not being run now",
         "s2 failed: the loss is not finite",
         f"  log: {sweep.paths.root}/s2/train.log",
         "s4 skipped: 3 runs before it failed one after the other",
@@ -94,7 +104,7 @@ def test_who_runs_it_is_said(cli, sweep):
 @pytest.mark.parametrize("changes", [{"pid": 2**22 + 1}, {"pid_started": 1.0}])
 def test_a_holder_that_is_gone_holds_nothing(cli, sweep, changes):
     sweep.hold(**changes)
-    assert "no `sweepctl run` is at work on it" in status(cli, sweep)[1]
+    assert "not being run now" in status(cli, sweep)[1]
 
 
 def test_json_has_all_of_it(cli, sweep):
@@ -286,7 +296,7 @@ def test_watch_json_is_a_line_for_each_change(cli, sweep, monkeypatch):
         ("s1", 40, "succeeded"),
         (None, None, None),
     ]
-    assert lines[-1]["doing"] == "no `sweepctl run` is at work on it"
+    assert lines[-1]["doing"] == "not being run now"
 
 
 def test_ctrl_c_ends_watching_well(sweep):

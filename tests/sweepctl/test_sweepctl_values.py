@@ -98,6 +98,7 @@ def test_log_uniform_gives_each_decade_its_share():
 
 
 def test_a_drawn_value_is_what_its_name_says():
-    text = "{version: 1, name: n, method: random, max_runs: 20, parameters: {optim.lr: {uniform: {min: 1, max: 2}}}}"
+    space = "{optim.lr: {uniform: {min: 1, max: 2}}}"
+    text = f"{{version: 1, name: n, method: random, max_runs: 20, parameters: {space}}}"
     for point in expand(resolve(checked(parse(text, "spec.yaml")), None)).points:
         assert point.config.optim.lr == float(point.run_name.removeprefix("lr"))
