@@ -42,7 +42,7 @@ def draw(axes: Sequence[Block], drawing: Drawing, judge: Judge, notes: list[str]
         missing = drawing.max_runs - len(kept)
         batch = list(islice(stream, min(left, max(64, 4 * missing if kept else missing))))
         left -= len(batch)
-        for rows, (usable, identity) in zip(batch, judge(_gathered(batch)), strict=True):
+        for rows, (usable, identity) in zip(batch, judge(_gathered(axes, batch)), strict=True):
             if usable and identity not in seen and len(kept) < drawing.max_runs:
                 seen.add(identity)
                 kept.append(rows)
@@ -51,7 +51,7 @@ def draw(axes: Sequence[Block], drawing: Drawing, judge: Judge, notes: list[str]
             f"max_runs is {drawing.max_runs:,}, but {_DRAWS_PER_RUN * drawing.max_runs:,} draws found only "
             f"{len(kept):,} different points that can be run"
         )
-    return _gathered(kept)
+    return _gathered(axes, kept)
 
 
 def _stream(axes: Sequence[Block], rng: random.Random) -> Iterator[tuple[Flat, ...]]:
@@ -62,14 +62,14 @@ def _stream(axes: Sequence[Block], rng: random.Random) -> Iterator[tuple[Flat, .
         )
 
 
-def _gathered(draws: Sequence[tuple[Flat, ...]]) -> Draws:
-    """Draws as row numbers; equal rows of a block are kept once."""
-    columns: list[tuple[Flat, ...]] = []
+def _gathered(axes: Sequence[Block], draws: Sequence[tuple[Flat, ...]]) -> Draws:
+    """Draws as row numbers. All rows of an axis stay, so that every batch varies the same keys."""
+    rows: list[tuple[Flat, ...]] = []
     numbers: list[list[int]] = []
-    for column in zip(*draws, strict=True):
-        distinct = {id(row): row for row in column}
-        number = {key: index for index, key in enumerate(distinct)}
-        columns.append(tuple(distinct.values()))
+    for index, block in enumerate(axes):
+        column = [draw[index] for draw in draws]
+        known = {id(row): row for row in (*block.rows, *column)}
+        number = {key: position for position, key in enumerate(known)}
+        rows.append(tuple(known.values()))
         numbers.append([number[id(row)] for row in column])
-    arms = tuple(zip(*numbers, strict=True)) if numbers else ((),) * len(draws)
-    return Draws(tuple(columns), arms)
+    return Draws(tuple(rows), tuple(zip(*numbers, strict=True)) if axes else ((),) * len(draws))

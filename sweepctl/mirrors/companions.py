@@ -23,7 +23,7 @@ PATIENCE_S = 20.0
 """How long the mirrors of a run may take, together, to send what is left."""
 COMMAND = (sys.executable, "-m", "sweepctl.mirrors")
 _NICE = 10
-_POLL_S = 0.05
+_POLL_S = 0.1
 
 
 def check(names: Sequence[MirrorName]) -> list[str]:
@@ -41,7 +41,7 @@ class Companions:
     Args:
         names: the mirrors asked for; none is fine.
         run: the run they show.
-        say: tells the user, in one call for each mirror that failed; called from other threads too.
+        say: tells the user of a mirror that failed; called from other threads too.
         hurry: whether the mirrors are to be ended at once, asked while they finish.
         command: what is started, followed by a mirror's name, the run's folder and `--follow`.
         patience_s: how long they may take to finish.
@@ -74,12 +74,12 @@ class Companions:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for companion in self._started:
-            companion.ask_to_end()
         deadline = time.monotonic() + self._patience_s
         while any(companion.running for companion in self._started):
             if self._hurry() or time.monotonic() > deadline:
                 break
+            for companion in self._started:
+                companion.ask_to_end()  # again and again: one that is just starting was not there to hear it
             time.sleep(_POLL_S)
         for companion in self._started:
             companion.end()
@@ -119,8 +119,9 @@ class _Companion:
             again = " ".join(["python -m sweepctl.mirrors", *self._command[-3:-1]])
             self._say(f"the mirror {self._name} was ended before all was sent; to send it: {again}")
         elif code:
-            last = last_lines(self._log, 1)
-            self._say(f"the mirror {self._name} failed, the run does not need it: {last} (log: {self._log})")
+            last = last_lines(self._log, 1) or "it printed nothing"
+            self._say(f"the mirror {self._name} failed (exit code {code}), the run does not need it: {last}")
+            self._say(f"  log: {self._log}")
 
     def _signal(self, number: int) -> None:
         if not self.running:

@@ -1,5 +1,6 @@
 """The warm rollout engine of a slot, which its runs and evaluations share: started when first needed."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Protocol, Self
 
 from sweepctl.running.slots import Slot
 from trainer.errors import ConfigError
+from trainer.scratch import scratch_folder
 from trainer.settings import EngineSettings
 
 
@@ -102,11 +104,11 @@ class WarmEngine:
     key: EngineKey | None = None
     """What the engine that runs was started for."""
     _server: Server | None = None
-    _folder: tempfile.TemporaryDirectory[str] | None = None
+    _folder: Path | None = None
 
     def __enter__(self) -> Self:
         # A unix socket's path holds about a hundred bytes: too few for a folder of runs.
-        self._folder = tempfile.TemporaryDirectory(prefix="sweepctl-")
+        self._folder = scratch_folder("sweepctl-engine-", Path(tempfile.gettempdir()))
         return self
 
     def __exit__(
@@ -116,7 +118,7 @@ class WarmEngine:
             self.stop()
         finally:
             if self._folder is not None:
-                self._folder.cleanup()
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def socket_for(self, key: EngineKey, while_waiting: Callable[[], None]) -> Path | None:
         """The socket of a healthy engine for `key`, started now if need be; None where vLLM is not used.
@@ -159,7 +161,7 @@ class WarmEngine:
         self._server = self.kind.start(
             key.model,
             settings=key.settings,
-            socket=Path(self._folder.name) / "engine.sock",
+            socket=self._folder / "engine.sock",
             log=self.log,
             cores=self.slot.engine_cores,
             device=self.slot.engine_device,

@@ -1,5 +1,6 @@
 """A spec file: read, and checked for its shape."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,6 +87,7 @@ def _message(details: ErrorDetails) -> str:
         message = "should be letters, digits, '.', '_' and '-' only"
     for python, yaml in (("tuple", "list"), ("dictionary", "map"), ("string", "text")):
         message = message.replace(f"a valid {python}", f"a {yaml}")
+    message = re.sub(r" or instance of \w+", "", message)
     return message[:1].lower() + message[1:]
 
 

@@ -2,19 +2,20 @@
 
 import json
 import os
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 RECENT_STEPS = 20
 """Speed, reward and age are means over so many steps."""
-FIRST_LOOK_BYTES = 1 << 17
-"""Of a trace that is there already only the end is read: so much, and more until it holds the recent steps."""
+BLOCK_BYTES = 1 << 18
+"""A trace that is there already is read backwards in such blocks, until the recent steps are found."""
 ENOUGH_BYTES = 1 << 20
-"""A look as far back as that need not find all of the recent steps, but one."""
+"""Further back than that one step is enough."""
 
-# Most lines are spans and groups, and a sweep may have a thousand traces: only these are parsed.
-_WANTED = re.compile(rb'"kind": ?"(?:step|resumed)"')
+# Most lines are spans and groups, and a sweep may have a thousand traces: only lines with one of these are
+# parsed. Searching for them is several times faster than for a regular expression.
+_STEP, _RESUMED = b'"policy_version"', b'"resumed"'
 _ALL_ANEW = {"kind": "resumed", "from_step": 0}
 
 
@@ -42,7 +43,7 @@ class TraceTail:
         except FileNotFoundError:
             return []
         # Of use are the recent steps, and where their attempt began again.
-        resumed = [line for line in lines if b'"resumed"' in line]
+        resumed = [line for line in lines if _RESUMED in line]
         useful = (*resumed[-1:], *lines[-RECENT_STEPS:])
         records = [record for record in map(_record, useful) if record]
         return [_ALL_ANEW, *records] if anew else records
@@ -64,20 +65,18 @@ class TraceTail:
         return whole
 
     def _first_look(self, file: BinaryIO, size: int) -> bytes:
-        """The last lines, as many as are needed to find the records that are wanted."""
-        window = FIRST_LOOK_BYTES
-        while True:
-            start = max(0, size - window)
+        """The last lines, as many as are needed to find the recent steps."""
+        blocks: list[bytes] = []
+        start, steps = size, 0
+        while start > 0 and steps < (RECENT_STEPS if size - start < ENOUGH_BYTES else 1):
+            length = min(BLOCK_BYTES, start)
+            start -= length
             file.seek(start)
-            whole = _until_last_newline(file.read(size - start))
-            self._offset = start + len(whole)
-            if start == 0:
-                return whole
-            whole = whole[whole.find(b"\n") + 1 :]  # the first is the end of a line
-            found = len(_WANTED.findall(whole))
-            if found >= RECENT_STEPS or (found and window >= ENOUGH_BYTES):
-                return whole
-            window *= 2
+            blocks.append(file.read(length))
+            steps += blocks[-1].count(_STEP)
+        whole = _until_last_newline(b"".join(reversed(blocks)))
+        self._offset = start + len(whole)
+        return whole if start == 0 else whole[whole.find(b"\n") + 1 :]  # the first is the end of a line
 
 
 def _until_last_newline(data: bytes) -> bytes:
@@ -85,10 +84,17 @@ def _until_last_newline(data: bytes) -> bytes:
 
 
 def _wanted_lines(data: bytes) -> list[bytes]:
-    return [
-        data[data.rfind(b"\n", 0, match.start()) + 1 : data.find(b"\n", match.end())]
-        for match in _WANTED.finditer(data)
-    ]
+    starts = sorted({start for mark in (_STEP, _RESUMED) for start in _line_starts(data, mark)})
+    lines = (data[start : data.find(b"\n", start)] for start in starts)
+    return [line for line in lines if b'"run_finished"' not in line]
+
+
+def _line_starts(data: bytes, mark: bytes) -> Iterator[int]:
+    """Where the lines begin that contain a mark."""
+    found = data.find(mark)
+    while found >= 0:
+        yield data.rfind(b"\n", 0, found) + 1
+        found = data.find(mark, found + len(mark))
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -429,7 +429,7 @@ def test_companions_send_what_is_there_when_the_run_ends_and_say_nothing(run):
     assert said == []
     for name in ("tensorboard", "trackio"):
         assert READERS[name](run) == [(1, 1.01), (2, 1.02), (3, 2.03)]
-    assert not any(alive(pid) for pid in pids)
+    wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
 def test_a_run_that_ends_before_its_mirrors_have_started_is_sent_all_the_same(run):
@@ -454,7 +454,7 @@ def test_a_mirror_that_hangs_is_ended_after_its_time_with_how_to_send_the_rest(r
         wait_until(lambda: pid.exists() and pid.read_text())
         began = time.monotonic()
     assert 0.3 <= time.monotonic() - began < 5
-    assert not alive(int(pid.read_text()))
+    wait_until(lambda: not alive(int(pid.read_text())))
     assert said == [
         "the mirror wandb was ended before all was sent; to send it: "
         f"python -m sweepctl.mirrors wandb {run.paths.root}"
@@ -482,9 +482,12 @@ def test_a_mirror_that_crashes_at_once_is_said_once_with_its_last_line(run, tmp_
     command = script(tmp_path, "print('noise')\nraise SystemExit('no room at the inn')\n")
     said = Said()
     with Companions(["wandb", "wandb"], run.paths, said, command=command):
-        wait_until(lambda: said)
+        wait_until(lambda: len(said) == 2)
     log = run.paths.root / "mirrors" / "wandb.log"
-    assert said == [f"the mirror wandb failed, the run does not need it: no room at the inn (log: {log})"]
+    assert said == [
+        "the mirror wandb failed (exit code 1), the run does not need it: no room at the inn",
+        f"  log: {log}",
+    ]
 
 
 def test_a_mirror_that_cannot_even_start_stops_nothing(run):

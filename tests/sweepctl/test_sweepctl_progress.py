@@ -21,7 +21,7 @@ from sweepctl.watching.progress import (
     duration,
     speed_unit,
 )
-from sweepctl.watching.trace import ENOUGH_BYTES, FIRST_LOOK_BYTES, RECENT_STEPS, TraceTail
+from sweepctl.watching.trace import BLOCK_BYTES, ENOUGH_BYTES, RECENT_STEPS, TraceTail
 from trainer.paths import RunPaths
 from trainer.records import RunState, RunStatus
 
@@ -70,11 +70,19 @@ def test_however_a_trace_grows_each_step_is_read_once_and_in_order(tmp_path_fact
 
 def test_of_a_long_trace_only_the_end_is_read(tmp_path):
     trace = tmp_path / "trace.jsonl"
-    group = '{"kind":"group","step":0,"pad":"' + "x" * 1000 + '"}\n'
+    group = '{"kind":"group","step":0,"pad":"' + "x" * 2000 + '"}\n'
     trace.write_text("".join(step_line(number) + group * 10 for number in range(100)))
-    assert trace.stat().st_size > 7 * FIRST_LOOK_BYTES  # which holds a dozen steps of these
+    assert trace.stat().st_size > 3 * BLOCK_BYTES
     read = [record["step"] for record in TraceTail(trace).new_records()]
     assert read == list(range(100 - RECENT_STEPS, 100))
+
+
+def test_the_word_of_the_runs_end_is_no_step(tmp_path):
+    trace = tmp_path / "trace.jsonl"
+    end = '{"v":1,"kind":"run_finished","policy_version":25}\n'
+    trace.write_text("".join(map(step_line, range(25))) + end)
+    read = [record["step"] for record in TraceTail(trace).new_records()]
+    assert read == list(range(25 - RECENT_STEPS, 25))
 
 
 def test_groups_without_number_after_the_last_step_do_not_hide_it(tmp_path):

@@ -86,3 +86,12 @@ def test_a_condition_applies_before_draws_are_judged():
         when=[{"if": {"prompts_per_rollout_sync": 32}, "set": {"max_staleness": 3}}],
     )
     assert [point.value("max_staleness") for point in found.points] == [3] * 5
+
+
+def test_draws_that_set_different_keys_are_told_apart_by_all_of_them():
+    """One batch may have drawn no value that sets task.problems; what is the same is still found."""
+    tasks = ["arithmetic", {"name": "arithmetic", "problems": 5}, {"name": "arithmetic", "problems": 6}]
+    for seed in range(20):
+        found = drawn(parameters={"task": tasks}, zip=[], max_runs=3, seed=seed, run_name="{task.problems}")
+        assert sorted(point.run_name for point in found.points) == ["5", "6", "None"]
+        assert found.notes == ()

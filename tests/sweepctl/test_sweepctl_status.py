@@ -213,7 +213,7 @@ def test_a_thousand_runs_are_shown_soon(cli, tmp_path):
     began = time.process_time()
     code, out, _ = status(cli, sweep)
     assert (code, "1000 of 1000 done" in out) == (0, True)
-    assert time.process_time() - began < 2.0
+    assert time.process_time() - began < 4.0  # 1 s when nothing else is going on
 
 
 @pytest.fixture
