@@ -34,8 +34,10 @@ test-slow: setup ## The tests that take longer
 	@scripts/test-setup.sh
 	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -m slow
 
-bench: setup ## The learner's speed against a bare forward and backward
+bench: setup ## The learner against a bare forward and backward; expansion of large specs; start-up
 	$(VENV)/python benchmarks/learner.py
+	$(VENV)/python benchmarks/expansion.py
+	$(VENV)/python benchmarks/startup.py
 
 lock: ## Resolve requirements/*.in again
 	scripts/lock.sh

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+import psutil
+
 from sweepctl.files import last_lines
 from sweepctl.mirrors.follow import folder
 from sweepctl.spec.model import MirrorName
@@ -79,7 +81,7 @@ class Companions:
             if self._hurry() or time.monotonic() > deadline:
                 break
             for companion in self._started:
-                companion.ask_to_end()  # again and again: one that is just starting was not there to hear it
+                companion.ask_to_end()
             time.sleep(_POLL_S)
         for companion in self._started:
             companion.end()
@@ -93,7 +95,7 @@ class _Companion:
         self._process: subprocess.Popen[bytes]
         self._lifeline: BinaryIO
         self._process, self._lifeline = start_guarded(command, log, prepare=_step_back)
-        self._cut_off = False
+        self._asked = self._cut_off = False
         self._thread = threading.Thread(target=self._wait, name=f"mirror-{name}", daemon=True)
         self._thread.start()
 
@@ -103,8 +105,10 @@ class _Companion:
         return self._thread.is_alive()
 
     def ask_to_end(self) -> None:
-        """Have it send what is left and end."""
-        self._signal(signal.SIGTERM)
+        """Have it send what is left and end: told once, as soon as the guard has started it."""
+        if not self._asked and self._has_begun():
+            self._asked = True
+            self._signal(signal.SIGTERM)
 
     def end(self) -> None:
         """End it now if it still runs."""
@@ -122,6 +126,12 @@ class _Companion:
             last = last_lines(self._log, 1) or "it printed nothing"
             self._say(f"the mirror {self._name} failed (exit code {code}), the run does not need it: {last}")
             self._say(f"  log: {self._log}")
+
+    def _has_begun(self) -> bool:
+        try:
+            return bool(psutil.Process(self._process.pid).children())
+        except psutil.Error:
+            return False  # it has ended already
 
     def _signal(self, number: int) -> None:
         if not self.running:

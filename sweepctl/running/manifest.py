@@ -89,6 +89,7 @@ def _spec(plan: Plan) -> dict[str, Any]:
     base = {**_values(resolved.base), **_values(resolved.overrides)}
     return {
         "file": resolved.file,
+        "declared": resolved.spec.model_dump(mode="json", exclude_defaults=True),
         "base": nest(base),
         "axes": [[_values(row) for row in block.rows] for block in resolved.blocks],
         "exclude": [_values(pattern) for _, pattern in resolved.exclude],

@@ -275,8 +275,8 @@ def test_the_manifest_says_what_was_meant(fake_sweep):
     assert manifest["base_models"] == ["builtin:tiny"]
     assert [run["label"] for run in manifest["runs"]] == ["Exp1", "Exp2", "Exp3", "Exp4", "Exp5"]
     assert manifest["runs"][3]["config"]["max_staleness"] == 3
-    assert {"python", "packages", "cores", "platform", "cpu"} <= set(manifest["environment"])
-    assert set(manifest["git"]) == {"commit", "dirty"}
+    assert {"python", "packages", "cores", "cpu"} <= set(manifest["environment"])
+    assert {"commit", "dirty"} <= set(manifest["git"])
 
 
 def test_timings_are_kept_for_every_invocation(fake_sweep):
