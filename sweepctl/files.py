@@ -4,7 +4,6 @@ import os
 import tempfile
 from pathlib import Path
 
-
 PARTIAL = ".partial"
 """How a file ends that is still being written. One that stays so belonged to a killed process."""
 

@@ -20,7 +20,7 @@ SpecArgument = Annotated[
 SweepArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[SWEEP]", help="A sweep's name; by default the latest.", autocompletion=complete_sweep
+        metavar="SWEEP", help="A sweep's name; by default the latest.", autocompletion=complete_sweep
     ),
 ]
 RunArgument = Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from sweepctl.cli.app import app
+from sweepctl.cli.completion import complete_sweep
 from sweepctl.cli.options import DEFAULT_RUNS, AsJson, RunArgument, RunsDir, SweepArgument
 
 _PANEL = "Results"
@@ -87,7 +88,9 @@ def import_(
 
 @app.command(rich_help_panel=_PANEL)
 def export(
-    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name.")],
+    sweep: Annotated[
+        str, typer.Argument(metavar="SWEEP", help="A sweep's name.", autocompletion=complete_sweep)
+    ],
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="A folder that is not there yet.")],
     no_checkpoints: Annotated[bool, typer.Option("--no-checkpoints", help="Leave the weights out.")] = False,
     as_json: AsJson = False,

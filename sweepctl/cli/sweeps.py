@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sweepctl.cli.app import app
+from sweepctl.cli.completion import complete_profile, complete_sweep
 from sweepctl.cli.options import DEFAULT_RUNS, AsJson, Only, Overrides, Profile, RunsDir, SpecArgument
 
 _PANEL = "Sweeps"
@@ -121,7 +122,8 @@ def plan(
 def validate(
     spec: SpecArgument,
     profile: Annotated[
-        str | None, typer.Option("--profile", help="Only this profile; by default all.")
+        str | None,
+        typer.Option("--profile", help="Only this profile; by default all.", autocompletion=complete_profile),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -142,7 +144,12 @@ def validate(
 
 @app.command(rich_help_panel=_PANEL)
 def stop(
-    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="The name of a sweep that is being run.")],
+    sweep: Annotated[
+        str,
+        typer.Argument(
+            metavar="SWEEP", help="The name of a sweep that is being run.", autocompletion=complete_sweep
+        ),
+    ],
     now: Annotated[bool, typer.Option("--now", help="Do not wait for runs to write a checkpoint.")] = False,
     as_json: AsJson = False,
     runs_dir: RunsDir = DEFAULT_RUNS,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.errors import ConfigError
+
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "train": ("reward_mean", "reward_std", "loss", "grad_norm", "lr", "kl", "entropy", "clip_fraction"),
     "staleness": (
@@ -104,12 +106,12 @@ class TracePoints:
         """What is new since the last call, without points that it supersedes itself.
 
         Raises:
-            ValueError: the trace was replaced by a shorter one.
+            ConfigError: the trace was replaced by a shorter one.
         """
         try:
             with self._path.open("rb") as file:
                 if self._path.stat().st_size < self._offset:
-                    raise ValueError(f"{self._path} was replaced by another trace")
+                    raise ConfigError(f"{self._path} was replaced by another; start the mirror again")
                 file.seek(self._offset)
                 found: list[Point | Rewind] = []
                 for line in file:

@@ -17,19 +17,6 @@ from trainer.errors import ConfigError
 from trainer.paths import SweepPaths
 
 
-def is_locked(sweep: SweepPaths) -> bool:
-    """Whether some process runs the sweep now."""
-    if not sweep.lock.exists():
-        return False
-    lock = FileLock(sweep.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
-
-
 @contextmanager
 def sweep_lock(sweep: SweepPaths) -> Iterator[None]:
     """Hold the sweep's lock.

@@ -146,9 +146,13 @@ class SweepRunner:
         spec = self.plan.resolved.spec
         not_before = {run.name: retry_at_unix(read_attempts(run.paths), spec.retry.backoff) for run in todo}
         queue = RunQueue(todo, spec.stop_after_consecutive_failures, not_before)
-        self._on_all(workers, lambda worker: worker.train_all(queue), lambda: "training")
+        self._on_all(workers, lambda worker: worker.train_all(queue), self._training)
         if queue.exhausted:
             self._skip(queue.left, f"{spec.stop_after_consecutive_failures} runs failed one after the other")
+
+    def _training(self) -> str:
+        labels = [row.label for row in self._progress.runs if row.state == "running"]
+        return f"training {', '.join(labels)}" if labels else "starting"
 
     def _skip(self, runs: tuple[PlannedRun, ...], reason: str) -> None:
         for run in runs:
@@ -210,7 +214,7 @@ class SweepRunner:
     def _conclude(self, *, evaluated: bool) -> int:
         runs = [run for run in self.plan.refreshed().feasible if run.selected]
         succeeded = [run for run in runs if run.state == "succeeded"]
-        self._progress.doing = "done"
+        self._progress.doing = ""
         self.display.say(
             f"{len(succeeded)} of {len(runs)} runs succeeded; next: sweepctl report {self.plan.name}"
         )

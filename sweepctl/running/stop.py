@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweepctl.holder import Holder, read_holder
-from sweepctl.running.lock import is_locked
+from sweepctl.holder import Holder, read_holder, who_runs
 from sweepctl.watching.status import find_sweep
 from trainer.errors import SweepctlError
 from trainer.paths import SweepPaths
@@ -43,12 +42,12 @@ def stop_sweep(runs_dir: Path, name: str, *, now: bool) -> Stopped:
         SweepctlError: it is run by a process that cannot be reached from here.
     """
     sweep = find_sweep(runs_dir, name)
-    if not is_locked(sweep):
+    holder = who_runs(sweep)
+    if holder is None:
         return Stopped(sweep.name, None)
-    holder = read_holder(sweep)
-    process = holder.process() if holder else None
-    if holder is None or process is None:
-        raise SweepctlError(f"{sweep.root}: {_unreachable(holder)}; stop it there with Ctrl-C")
+    process = holder.process()
+    if process is None:
+        raise SweepctlError(f"{sweep.root}: {holder} is out of reach from here; stop it there with Ctrl-C")
     process.send_signal(signal.SIGTERM)
     if now:  # the second request; of another kind, since two of the same may arrive as one
         process.send_signal(signal.SIGINT)
@@ -56,13 +55,9 @@ def stop_sweep(runs_dir: Path, name: str, *, now: bool) -> Stopped:
     return Stopped(sweep.name, holder.pid)
 
 
-def _unreachable(holder: Holder | None) -> str:
-    return f"{holder} is out of reach" if holder else "who runs this sweep is not on record"
-
-
 def _wait(sweep: SweepPaths, holder: Holder, *, now: bool) -> None:
     if not now:
         hint = f"`sweepctl stop {sweep.name} --now` does not wait"
         print(f"waiting for {holder} to write its checkpoints; {hint}", file=sys.stderr)
-    while holder.process() is not None and is_locked(sweep):
+    while holder.process() is not None and read_holder(sweep) == holder:
         time.sleep(_POLL_S)

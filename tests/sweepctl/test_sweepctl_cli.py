@@ -5,8 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -198,22 +196,6 @@ class TestAfterARun:
         code, _, err = cli("logs", "s11", "--runs-dir", self.runs_dir)
         assert code == 2
         assert "no run 's11'; did you mean 's1'?" in err
-
-    def test_logs_follow_until_the_run_ends(self, cli, sweep):
-        status, log = sweep.root / "s0" / "status.json", sweep.root / "s0" / "train.log"
-        ended = json.loads(status.read_text())
-        status.write_text(json.dumps(ended | {"state": "pending"}))
-
-        def end():
-            time.sleep(0.3)
-            log.write_text(log.read_text() + "last words\n")
-            status.write_text(json.dumps(ended))
-
-        thread = threading.Thread(target=end)
-        thread.start()
-        _, out, _ = cli("logs", "s0", "-f", "--runs-dir", self.runs_dir)
-        thread.join()
-        assert out == "training s0: succeed\nlast words\n"
 
     def test_a_broken_status_is_said(self, cli, sweep):
         (sweep.root / "s0" / "status.json").write_text("{")

@@ -23,6 +23,7 @@ from sweepctl.mirrors.protocol import MirrorError
 from sweepctl.mirrors.weights_and_biases import WeightsAndBiases
 from trainer.append import AppendFile
 from trainer.config import RunConfig, RunFile
+from trainer.errors import ConfigError
 from trainer.paths import RunPaths
 from trainer.records import HeldOut, Record, RunState, RunStatus, Step
 
@@ -216,6 +217,16 @@ def test_a_line_torn_by_a_kill_and_cut_off_by_the_next_attempt_is_no_point(run):
     rewind, point = points.new()
     assert rewind == Rewind(1)
     assert (point.step, point.metrics["train/reward_mean"]) == (2, 2.02)
+
+
+def test_a_trace_that_was_replaced_is_not_taken_for_the_same(run):
+    run.attempt(start=0, until=3)
+    points = TracePoints(run.paths.trace)
+    points.new()
+    run.paths.trace.unlink()
+    run.attempt(start=0, until=1)
+    with pytest.raises(ConfigError, match="start the mirror again"):
+        points.new()
 
 
 class Paper:
