@@ -131,6 +131,8 @@ class PlannedRun(BaseModel):
     reason: str | None = None
     config: Config = {}
     label: str | None = None
+    base_name: str | None = None
+    """What its untrained model is called under `base_models`, where that is not the model's own name."""
     published: Published | None = None
 
 
@@ -190,6 +192,7 @@ class RunRecord:
         batch = config.get("prompts_per_optim_step")
         per_sync = config.get("prompts_per_rollout_sync") or batch
         model = config.get("model")
+        base = (self.plan.base_name if self.plan else None) or model
         return {
             "sweep": sweep,
             "run_name": self.name,
@@ -203,7 +206,7 @@ class RunRecord:
             "heartbeat_unix": self.status.heartbeat if self.status else None,
             "profile": self.file.profile if self.file else None,
             "model": model,
-            "base_slug": slug(model) if model else None,
+            "base_slug": slug(base) if base else None,
             "task": _name_of(config.get("task")),
             "seed": config.get("seed"),
             "max_steps": config.get("max_steps"),

@@ -25,13 +25,30 @@ def evaluations(plan: Plan, succeeded: Sequence[PlannedRun]) -> dict[EngineKey, 
     runs_of: dict[EngineKey, list[PlannedRun]] = {}
     for run in succeeded:
         runs_of.setdefault(EngineKey(run.config.model, run.config.engine), []).append(run)
+    names = base_names(plan)
     files: dict[EngineKey, EvaluationFile] = {}
     for key, runs in runs_of.items():
-        wanted = _base(plan, spec, key.model, runs) if spec.base_model else []
+        output = partial(plan.paths.base_evaluation, names[key])
+        wanted = _base(spec, key.model, runs, output) if spec.base_model else []
         for run in runs:
             wanted += _trained(spec, run)
         files[key] = EvaluationFile(engine=key.settings, evaluations=tuple(wanted))
     return files
+
+
+def base_names(plan: Plan) -> dict[EngineKey, str]:
+    """What the untrained model is called under `base_models`, for each kind of engine.
+
+    An accuracy is compared with that of the same engine only. The first kind of a model has its own name.
+    """
+    names: dict[EngineKey, str] = {}
+    for run in plan.feasible:
+        key = EngineKey(run.config.model, run.config.engine)
+        if key not in names:
+            engine = key.settings
+            other = f"{key.model}__{engine.name}-{engine.dtype}-{engine.max_model_len}"
+            names[key] = other if key.model in names.values() else key.model
+    return names
 
 
 def config_path(plan: Plan, index: int) -> Path:
@@ -73,9 +90,10 @@ def _text(file: EvaluationFile) -> str:
     return file.model_dump_json(indent=2)
 
 
-def _base(plan: Plan, spec: EvalSpec, model: str, runs: Sequence[PlannedRun]) -> list[Evaluation]:
+def _base(
+    spec: EvalSpec, model: str, runs: Sequence[PlannedRun], output: Callable[[str, int], Path]
+) -> list[Evaluation]:
     tasks = dict.fromkeys(task for run in runs for task in _tasks(spec, run))
-    output = partial(plan.paths.base_evaluation, model)
     return _each(spec, "base", model, tuple(tasks), output)
 
 

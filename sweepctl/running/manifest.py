@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from sweepctl.files import write_atomically
 from sweepctl.git import GitState, git_state, git_state_of
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.provenance import environment
+from sweepctl.running.engine import EngineKey
+from sweepctl.running.evaluate import base_names
 from sweepctl.spec.keys import nest
 from sweepctl.spec.model import EvalSpec
 from sweepctl.spec.settings import Flat
@@ -68,6 +71,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
     evaluation = resolved.evaluation
     models = dict.fromkeys(run.config.model for run in plan.feasible)
     baseline = resolved.baseline
+    bases = base_names(plan)
     return {
         "version": 1,
         "name": plan.name,
@@ -78,7 +82,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "reference": _values(resolved.reference[1]) if resolved.reference else None,
         "margin": (evaluation or EvalSpec()).margin,
         "base_models": list(models) if evaluation and evaluation.base_model else [],
-        "runs": [_run(run) for run in plan.runs],
+        "runs": [_run(run, bases) for run in plan.runs],
         "environment": environment(),
     }
 
@@ -105,10 +109,12 @@ def _values(flat: Flat) -> dict[str, Any]:
     return {key: leaf.value for key, leaf in flat.items()}
 
 
-def _run(run: PlannedRun) -> dict[str, Any]:
+def _run(run: PlannedRun, bases: Mapping[EngineKey, str]) -> dict[str, Any]:
+    key = EngineKey(run.config.model, run.config.engine) if run.feasible else None
     return {
         "run_name": run.name,
         "run_id": run.run_id or None,
+        "base_name": bases[key] if key else None,
         "tags": list(run.point.tags),
         "label": run.label,
         "state": "planned" if run.feasible else "infeasible",

@@ -169,6 +169,27 @@ def test_evaluations_are_base_first_then_each_run_with_every_number_of_shots(fak
     )
 
 
+def test_the_base_model_is_evaluated_over_each_kind_of_engine_by_itself(fake_sweep):
+    text = fake_sweep.spec.read_text().replace(
+        "max_staleness: [0, 1, 2, 3, 4]", "engine.max_model_len: [512, 256]"
+    )
+    text = text.replace("s{max_staleness}", "len{engine.max_model_len}").replace(
+        "reference: {max_staleness: 0}\n", ""
+    )
+    fake_sweep.spec.write_text(text)
+    assert fake_sweep.run() == 0
+    folders = sorted(path.name for path in (fake_sweep.root / "base_models").iterdir())
+    assert folders == ["builtin_tiny", "builtin_tiny__auto-bfloat16-256"]
+    manifest = json.loads((fake_sweep.root / "sweep.json").read_text())
+    assert [run["base_name"] for run in manifest["runs"]] == [
+        "builtin:tiny",
+        "builtin:tiny__auto-bfloat16-256",
+    ]
+    assert fake_sweep.calls().count("evaluation") == 2
+    assert fake_sweep.run() == 0
+    assert fake_sweep.calls().count("evaluation") == 2
+
+
 def test_a_failure_is_told_with_its_log_and_the_rest_goes_on(fake_sweep):
     fake_sweep.behave(s1="fail")
     assert fake_sweep.run() == 1
