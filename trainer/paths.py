@@ -4,7 +4,6 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,13 @@ class SweepPaths:
         """The spec as resolved, the plan, the environment and the state of git."""
         return self.root / "sweep.json"
 
-    def git_diff(self, of: Literal["code", "spec"] = "code") -> Path:
-        """What the working tree of sweepctl, or of the spec if that is another repository, had beside its
-        last commit."""
-        return self.root / ("git.diff" if of == "code" else "git.spec.diff")
+    def git_diff(self, sha256: str) -> Path:
+        """What a working tree had beside its last commit, by the digest that the manifest has of it."""
+        return self.root / f"git-{sha256[:12]}.diff"
+
+    def git_diffs(self) -> list[Path]:
+        """Those of all invocations: runs of earlier ones came from what they say."""
+        return sorted(self.root.glob("git-*.diff"))
 
     @property
     def lock(self) -> Path:

@@ -1,6 +1,6 @@
 """Where everything lies in an archive. The one place that knows its names.
 
-    NOTES.md  sweep.json  git.diff  git.spec.diff  MANIFEST.sha256
+    NOTES.md  sweep.json  git-<digest>.diff  MANIFEST.sha256
     configs/<run>.json
     traces/<run>/trace.jsonl  rollouts.jsonl  attempts.jsonl  train.log  status.json
     checkpoints/<run>/step_000050/
@@ -45,7 +45,7 @@ def is_folder_name(name: str) -> bool:
 
 def sweep_items(sweep: SweepPaths) -> Iterator[Item]:
     """The files of the sweep as a whole that say how to make it again."""
-    for path in (sweep.manifest, sweep.git_diff("code"), sweep.git_diff("spec")):
+    for path in (sweep.manifest, *sweep.git_diffs()):
         if path.is_file():
             yield Item(path, PurePosixPath(path.name))
 

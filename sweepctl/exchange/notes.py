@@ -71,8 +71,7 @@ def _report(contents: Contents) -> Iterator[str]:
 def _files(contents: Contents) -> Iterator[str]:
     described = {
         SWEEP: "the spec as resolved, the plan, the environment and the state of git",
-        "git.diff": "what the code had beside that commit",
-        "git.spec.diff": "what the repository of the spec had beside its commit",
+        "git-<digest>.diff": "what the code, or the repository of the spec, had beside its commit",
         f"{CONFIGS}/<run>.json": "each run's whole configuration",
         f"{TRACES}/<run>/": "its trace, rollouts, attempts, log and last status",
         f"{CHECKPOINTS}/<run>/step_<n>/": "its weights, for transformers, vLLM and lm-eval",

@@ -16,6 +16,7 @@ from sweepctl.running.evaluate import base_names
 from sweepctl.spec.keys import nest
 from sweepctl.spec.model import EvalSpec
 from sweepctl.spec.settings import Flat
+from trainer.paths import SweepPaths
 
 
 def write_manifest(plan: Plan, *, trains: bool) -> None:
@@ -39,21 +40,21 @@ def _record_git(plan: Plan) -> dict[str, Any]:
     """The state of sweepctl's repository, and of the spec's where that is another; writes their diffs."""
     runs_dir = plan.paths.root.parent
     code = git_state_of(Path(__file__), without=runs_dir)
-    found = _git_entry(code, plan.paths.git_diff("code"))
+    found = _git_entry(code, plan.paths)
     spec = git_state(Path(plan.resolved.file).resolve().parent, without=runs_dir)
     other = spec if spec.root != code.root else GitState()
-    entry = _git_entry(other, plan.paths.git_diff("spec"))
+    entry = _git_entry(other, plan.paths)
     return {**found, "spec": entry} if other.commit else found
 
 
-def _git_entry(state: GitState, diff: Path) -> dict[str, Any]:
+def _git_entry(state: GitState, paths: SweepPaths) -> dict[str, Any]:
     if not state.diff:
-        diff.unlink(missing_ok=True)  # of an earlier plan
         return {"commit": state.commit, "dirty": state.dirty}
+    digest = hashlib.sha256(state.diff).hexdigest()
+    diff = paths.git_diff(digest)
     partial = diff.with_name(f".{diff.name}.partial")
     partial.write_bytes(state.diff)
     partial.replace(diff)
-    digest = hashlib.sha256(state.diff).hexdigest()
     return {"commit": state.commit, "dirty": True, "diff": {"file": diff.name, "sha256": digest}}
 
 

@@ -40,7 +40,7 @@ def made(tmp_path_factory):
             (paths.checkpoint(step) / "resume").mkdir(parents=True)
             (paths.checkpoint(step) / "model.safetensors").write_bytes(bytes([step]) * 1000)
             (paths.checkpoint(step) / "resume" / "learner.pt").write_bytes(b"x" * 5000)
-    sweep.git_diff().write_text("diff --git a b\n")
+    sweep.git_diff("0123456789ab").write_text("diff --git a b\n")
     return sweep
 
 
@@ -111,7 +111,7 @@ def test_the_archive_has_the_references_folders(archive):
     assert {name.split("/")[0] for name in found} == {
         "NOTES.md",
         "sweep.json",
-        "git.diff",
+        "git-0123456789ab.diff",
         "MANIFEST.sha256",
         "configs",
         "traces",

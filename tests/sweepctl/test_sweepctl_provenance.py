@@ -145,10 +145,10 @@ class TestManifest:
         run_git(spec.parent, "add", "-A")
         run_git(spec.parent, "commit", "-q", "-m", "the spec")
         assert self.write(spec, tmp_path, trains=False)[0]["git"] == before["git"]
-        assert paths.git_diff("spec").exists()
         after, _ = self.write(spec, tmp_path, trains=True)
         assert after["git"]["spec"] == {"commit": run_git(spec.parent, "rev-parse", "HEAD"), "dirty": False}
-        assert not paths.git_diff("spec").exists()
+        # Runs of before came from it.
+        assert paths.git_diff(before["git"]["spec"]["diff"]["sha256"]).exists()
 
 
 def test_the_environment_names_versions_hardware_and_host():
