@@ -5,9 +5,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 from trainer.guard import start_guarded
 
@@ -63,6 +66,8 @@ class GuardedProcess:
         deadline = time.monotonic() + 5
         while self._signal(signal.SIGKILL) and time.monotonic() < deadline:
             self._process.poll()  # a zombie guard would keep the group alive
+            if not _some_live(self._process.pid):
+                break
             time.sleep(0.02)
         self._process.wait()
         self._lifeline.close()
@@ -79,3 +84,12 @@ class GuardedProcess:
 def _shell_code(code: int | None) -> int | None:
     """The guard passes on its command's code so; killed itself, it has a negative one."""
     return 128 - code if code is not None and code < 0 else code
+
+
+def _some_live(group: int) -> bool:
+    """Whether a group has processes that are no zombies, which whoever is process 1 may leave for long."""
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
