@@ -81,9 +81,9 @@ def may_retry(attempts: Sequence[AttemptRecord], max_attempts: int) -> bool:
 
 def retry_at_unix(attempts: Sequence[AttemptRecord], backoff_s: float) -> float:
     """When the next attempt may begin, in seconds since the epoch: the wait doubles with each failure."""
-    failures = failures_in_a_row(attempts)
-    ended = [record.unix_s for record in attempts if record.event == "ended"]
-    return ended[-1] + backoff_s * 2 ** (failures - 1) if failures and ended else 0.0
+    if not attempts or attempts[-1].state is not RunState.FAILED:
+        return 0.0  # also where the attempt after a failure was begun already
+    return attempts[-1].unix_s + backoff_s * 2.0 ** (failures_in_a_row(attempts) - 1)
 
 
 def _parse(line: bytes) -> AttemptRecord | None:

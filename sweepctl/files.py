@@ -16,6 +16,8 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(handle)  # or a power cut could leave the new name on nothing
         temporary.chmod(0o644)  # mkstemp's files are private, and others may serve the dashboard
         temporary.replace(path)
     except BaseException:
@@ -24,9 +26,17 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what killed processes left half-written; while nobody else writes here."""
-    for path in folder.glob(f".*{PARTIAL}"):
+    """Remove what killed processes left half-written in a folder and below; while nobody writes there."""
+    for path in folder.rglob(f"*{PARTIAL}"):
         path.unlink(missing_ok=True)
+
+
+def size(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def last_lines(path: Path, count: int) -> str:

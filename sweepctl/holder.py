@@ -31,6 +31,8 @@ class Holder:
             return None
         try:
             process = psutil.Process(self.pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
             return process if abs(process.create_time() - self.pid_started) < 2 else None
         except psutil.NoSuchProcess:
             return None

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ _IN_ID = ("python", "system", "cpu", "cores", "cpu_limit", "gpus", "gpu_names", 
 container, and nothing that is computed with them."""
 
 
-@cache
 def code_id() -> str:
     """Fingerprint of the trainer's sources and shipped data files: what computes a run."""
     root = Path(__file__).parent.parent / "trainer"

@@ -5,9 +5,9 @@
 Leads a process group of its own, runs the command in it and ends with its exit code. The read end of
 a pipe, PIPE, is open in here; the starter holds the only write end. When the starter ends, the pipe
 closes, and the whole group is told to stop, then killed: a signal from the kernel at the parent's death
-(`orphans`) reaches one process only, which may not listen. It is what ends the command when the guard
-itself is killed. Needs the standard library only, and is
-started by path, without `site`: a guard costs a few megabytes and milliseconds.
+(`orphans`) reaches one process only. It is what kills the command when the guard itself is killed.
+Needs the standard library only, and is started by path, without `site`: a guard costs a few megabytes
+and milliseconds.
 """
 
 import os
@@ -31,6 +31,7 @@ def start_guarded(
     *,
     environment: Mapping[str, str] | None = None,
     prepare: Callable[[], None] | None = None,
+    hold: Sequence[int] = (),
 ) -> tuple["subprocess.Popen[bytes]", BinaryIO]:
     """Start a command under a guard, its output appended to `log`.
 
@@ -39,6 +40,7 @@ def start_guarded(
         log: a file; its folder is made.
         environment: of the command; None: this process's.
         prepare: called in the child before it starts.
+        hold: descriptors that the guard keeps open as long as it lives, such as those of locks.
 
     Returns:
         The guard, which leads the process group, and the pipe that keeps it waiting: closing that ends the
@@ -56,7 +58,7 @@ def start_guarded(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=(read_end,),
+                pass_fds=(read_end, *hold),
                 preexec_fn=prepare,  # noqa: PLW1509 - system calls, nothing that takes a lock
             )
     except BaseException:
@@ -76,7 +78,7 @@ def main(pipe: int, command: list[str]) -> int:
     end_with_parent = runpy.run_path(str(Path(__file__).with_name("orphans.py")))["end_with_parent"]
     guard = os.getpid()
     # No thread runs yet here.
-    process = subprocess.Popen(command, preexec_fn=lambda: end_with_parent(guard))  # noqa: PLW1509
+    process = subprocess.Popen(command, preexec_fn=lambda: end_with_parent(guard, signal.SIGKILL))  # noqa: PLW1509
     orphaned = threading.Event()
     threading.Thread(target=_end_with_starter, args=(pipe, process, orphaned), daemon=True).start()
     code = process.wait()

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from trainer.settings import EngineSettings
 SERVED_NAME = "policy"
 START_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 15.0
+CANCEL_TIMEOUT_S = 1.0  # one that is still starting does not listen, and has nothing to lose
 MAX_SOCKET_PATH = 107  # sun_path of a unix socket, less its terminator
 
 
@@ -76,6 +77,7 @@ class VllmServer:
         cores: tuple[int, ...] = (),
         device: str | None = None,
         while_waiting: Callable[[], None] = lambda: None,
+        hold: Sequence[int] = (),
     ) -> Self:
         """Start the server and wait until it answers.
 
@@ -87,6 +89,7 @@ class VllmServer:
             cores: CPU cores it may use; on CPU it computes on these.
             device: value of CUDA_VISIBLE_DEVICES; None leaves the environment's.
             while_waiting: called again and again until it is ready; what it raises ends the server.
+            hold: descriptors that its guard keeps open as long as it lives.
 
         Raises:
             ConfigError: the installed vLLM cannot do what the settings ask.
@@ -104,12 +107,13 @@ class VllmServer:
             log,
             environment=_environment(settings, cores, device),
             prepare=_on_cores(cores),
+            hold=hold,
         )
         server = cls(process, lifeline, socket, log)
         try:
             server._wait_until_ready(while_waiting)
         except BaseException:
-            server.stop()
+            server.stop(patience_s=CANCEL_TIMEOUT_S)
             raise
         return server
 
@@ -123,12 +127,12 @@ class VllmServer:
         except httpx.HTTPError:
             return False
 
-    def stop(self) -> None:
-        """End the server and every process it started."""
+    def stop(self, patience_s: float = STOP_TIMEOUT_S) -> None:
+        """End the server and every process it started, after `patience_s` by force."""
         family = _family(self.process.pid)
         _signal_group(self.process.pid, signal.SIGTERM)
         try:
-            self.process.wait(STOP_TIMEOUT_S)
+            self.process.wait(patience_s)
         except subprocess.TimeoutExpired:
             _signal_group(self.process.pid, signal.SIGKILL)
             self.process.wait()

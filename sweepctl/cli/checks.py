@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from sweepctl.cli.app import app
-from sweepctl.cli.options import DEFAULT_RUNS, AsJson, RunsDir
+from sweepctl.cli.options import AsJson, RunsDir
+from sweepctl.commands.run import DEFAULT_RUNS
 
 
 @app.command(rich_help_panel="Checks")

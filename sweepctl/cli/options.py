@@ -7,8 +7,6 @@ import typer
 
 from sweepctl.cli.completion import complete_profile, complete_run, complete_spec, complete_sweep
 
-DEFAULT_RUNS = Path("runs")
-
 SpecArgument = Annotated[
     Path,
     typer.Argument(

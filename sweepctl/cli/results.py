@@ -7,7 +7,8 @@ import typer
 
 from sweepctl.cli.app import app
 from sweepctl.cli.completion import complete_sweep
-from sweepctl.cli.options import DEFAULT_RUNS, AsJson, RunArgument, RunsDir, SweepArgument
+from sweepctl.cli.options import AsJson, RunArgument, RunsDir, SweepArgument
+from sweepctl.commands.run import DEFAULT_RUNS
 
 _PANEL = "Results"
 

@@ -8,7 +8,8 @@ import typer
 
 from sweepctl.cli.app import app
 from sweepctl.cli.completion import complete_profile, complete_sweep
-from sweepctl.cli.options import DEFAULT_RUNS, AsJson, Only, Overrides, Profile, RunsDir, SpecArgument
+from sweepctl.cli.options import AsJson, Only, Overrides, Profile, RunsDir, SpecArgument
+from sweepctl.commands.run import DEFAULT_RUNS
 
 _PANEL = "Sweeps"
 

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from sweepctl.cli.app import app
-from sweepctl.cli.options import DEFAULT_RUNS, AsJson, RunArgument, RunsDir, SweepArgument
+from sweepctl.cli.options import AsJson, RunArgument, RunsDir, SweepArgument
+from sweepctl.commands.run import DEFAULT_RUNS
 
 _PANEL = "Watching"
 

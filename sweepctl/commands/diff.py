@@ -58,7 +58,7 @@ def print_diff(runs_dir: Path, first: str, second: str, *, as_json: bool) -> Non
 
 def _side(found: FoundRun) -> Side:
     planned, config = found.planned, found.paths.config
-    file = _json(config) if config.exists() else _planned_file(found)
+    file = _config_file(config) if config.exists() else _planned_file(found)
     beside = {key: file[key] for key in _CONFIG_FILE_KEYS if file.get(key)}
     return Side(
         sweep=found.sweep.name,
@@ -72,7 +72,7 @@ def _side(found: FoundRun) -> Side:
 
 def _planned_file(found: FoundRun) -> dict[str, Any]:
     """What config.json would hold of a run that has not begun: the plan may leave defaults out."""
-    planned = dict(found.planned["config"])
+    planned = dict(found.planned.get("config") or {})
     if isinstance(planned.get("task"), str):
         planned["task"] = {"name": planned["task"]}
     config = _flat(RunConfig().model_dump(mode="json")) | _flat(planned)
@@ -81,7 +81,8 @@ def _planned_file(found: FoundRun) -> dict[str, Any]:
 
 def _origin(found: FoundRun) -> dict[str, Any]:
     """Of the sweep, versions, hardware and git; of the run's last attempt, fingerprints and devices."""
-    origin = {**found.manifest.get("environment", {}), "git": found.manifest.get("git", {})}
+    manifest = found.manifest
+    origin = {**(manifest.get("environment") or {}), "git": manifest.get("git") or {}}
     started = [attempt for attempt in read_attempts(found.paths) if attempt.event == "started"]
     if started:
         last = started[-1]
@@ -89,10 +90,10 @@ def _origin(found: FoundRun) -> dict[str, Any]:
     return _flat(origin)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _config_file(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-        if isinstance(found, dict):
+        if isinstance(found, dict) and isinstance(found.get("config"), dict):
             return found
     except ValueError:
         pass

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from sweepctl.doctor.finding import Finding, Status
+from sweepctl.doctor.finding import Finding, Status, counted
 
 _STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.PROBLEM: "bold red"}
 
@@ -30,12 +30,15 @@ def check_run(runs_dir: Path, run: str, *, as_json: bool) -> bool:
 
 def _machine(runs_dir: Path, *, engine: bool) -> Iterator[Finding]:
     from sweepctl.doctor.engine import check_engine  # noqa: PLC0415
+    from sweepctl.doctor.leases import check_leases  # noqa: PLC0415
     from sweepctl.doctor.leftovers import check_leftovers  # noqa: PLC0415
     from sweepctl.doctor.resources import check_resources  # noqa: PLC0415
     from sweepctl.doctor.software import check_software  # noqa: PLC0415
+    from sweepctl.running.lease import lease_folder  # noqa: PLC0415
 
     yield from check_software()
     yield from check_resources(runs_dir)
+    yield check_leases(lease_folder())
     yield from check_leftovers(runs_dir)
     if engine:
         print("starting a tiny engine; this takes a minute (--no-engine leaves it out)", file=sys.stderr)
@@ -55,7 +58,10 @@ def _report(findings: Iterable[Finding], *, as_json: bool) -> bool:
         content = {"healthy": healthy, "findings": [asdict(finding) for finding in seen]}
         print(json.dumps(content, indent=2))
     else:
-        print(f"{counts[Status.PROBLEM]} problems, {counts[Status.WARNING]} warnings, {counts[Status.OK]} ok")
+        problems, warnings = (
+            counted(counts[status], status.value) for status in (Status.PROBLEM, Status.WARNING)
+        )
+        print(f"{problems}, {warnings}, {counts[Status.OK]} ok")
     return healthy
 
 

@@ -1,13 +1,13 @@
 """`sweepctl export`."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from sweepctl.exchange.building import size
-from sweepctl.exchange.layout import Item
 from sweepctl.exchange.pack import Advance, pack
 from sweepctl.watching.status import find_sweep
 
@@ -28,12 +28,7 @@ def export_sweep(runs_dir: Path, sweep: str, destination: Path, *, checkpoints: 
             task = progress.add_task("", total=total_bytes)
             if not console.is_terminal:
                 console.print(f"exporting {size(total_bytes)} to {destination}", markup=False, soft_wrap=True)
-
-            def advance(item: Item) -> None:
-                if item.source.exists():
-                    progress.advance(task, item.source.stat().st_size)
-
-            return advance
+            return partial(progress.advance, task)
 
         done = pack(paths, destination, checkpoints=checkpoints, advance=begin)
     if as_json:

@@ -3,9 +3,12 @@
 import csv
 import json
 import math
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -26,6 +29,7 @@ MAX_TABLE_ROWS = 1000
 _BATCH = 1000
 _READING = frozenset({"SELECT", "EXPLAIN", "PRAGMA", "CALL", "RELATION"})
 _TABLES = 'sweepctl query "show tables"'
+_CLOSED = "file system operations are disabled by configuration"
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
 
@@ -66,11 +70,7 @@ def print_query(runs_dir: Path, sql: str, *, as_json: bool, csv: bool) -> None:
     from results.ingest import ingest  # noqa: PLC0415
 
     ingest(runs_dir)
-    # In memory, with the snapshot attached: nobody is kept from replacing it.
-    with duckdb.connect() as connection:
-        quoted = str(store_path(runs_dir)).replace("'", "''")
-        connection.execute(f"ATTACH '{quoted}' AS results (READ_ONLY)")
-        connection.execute("USE results")
+    with _open(store_path(runs_dir)) as connection:
         try:
             answer = _ask(connection, text)
             count = _print_json(answer) if as_json else _print_csv(answer) if csv else _print_table(answer)
@@ -78,6 +78,26 @@ def print_query(runs_dir: Path, sql: str, *, as_json: bool, csv: bool) -> None:
             _explain(connection, str(error))
     if not count:
         print("no rows", file=sys.stderr)
+
+
+@contextmanager
+def _open(store: Path) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """The store, from where no other file can be reached, whatever the statement is."""
+    import duckdb  # noqa: PLC0415 - slow to import
+
+    # In memory, with the snapshot attached: nobody is kept from replacing it.
+    scratch = tempfile.TemporaryDirectory(prefix=f"sweepctl-query-{os.getpid()}-")
+    with scratch as spilled, duckdb.connect() as connection:
+        connection.execute(f"SET temp_directory = {_quoted(spilled)}")  # may be written to all the same
+        connection.execute(f"ATTACH {_quoted(str(store))} AS results (READ_ONLY)")
+        connection.execute("USE results")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        yield connection
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _ask(connection: "duckdb.DuckDBPyConnection", sql: str) -> Answer:
@@ -123,6 +143,7 @@ def _explain(connection: "duckdb.DuckDBPyConnection", message: str) -> NoReturn:
         found = connection.execute("SELECT name FROM (SHOW TABLES) ORDER BY name").fetchall()
         advice = suggestion(missing[1], [name for (name,) in found])
         raise ConfigError(f"query: no table or view '{missing[1]}'; {advice} All of them: {_TABLES}")
+    message = message.replace(_CLOSED, f"{_CLOSED}: only the store is read; --json and --csv write to stdout")
     said, _, place = message.partition("\n\n")
     lines = [" ".join(said.split()), *place.splitlines()]
     raise ConfigError("query: " + "\n".join(lines))

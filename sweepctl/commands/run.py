@@ -39,6 +39,13 @@ class RunRequest:
         words += ["--executor", "inline"] if self.inline else []
         return shlex.join(words)
 
+    def report_command(self, sweep: str) -> str:
+        """What to type to see the results."""
+        words = ["sweepctl", "report", sweep]
+        return shlex.join(
+            words + (["--runs-dir", str(self.runs_dir)] if self.runs_dir != DEFAULT_RUNS else [])
+        )
+
 
 def run_sweep(request: RunRequest) -> int:
     """Run a sweep to its end; the exit code.
@@ -53,6 +60,7 @@ def run_sweep(request: RunRequest) -> int:
     from sweepctl.running.runner import Options, SweepRunner  # noqa: PLC0415
     from sweepctl.running.slots import choose_share  # noqa: PLC0415
     from sweepctl.watching.display import make_display  # noqa: PLC0415
+    from sweepctl.watching.unbreakable import UnbreakableDisplay  # noqa: PLC0415
 
     plan = load_plan(
         request.spec,
@@ -66,12 +74,18 @@ def run_sweep(request: RunRequest) -> int:
     share = choose_share(spec.resources, request.devices, 1 if request.inline else request.concurrency)
     if missing := check(spec.mirrors):
         raise ConfigError("\n".join(missing))
-    display = make_display()
+    display = UnbreakableDisplay(make_display())
     for note in plan.notes:
         display.say(note)
     return SweepRunner(
         plan=plan,
-        options=Options(request.retry_failed, request.force, request.evaluate, request.resume_command()),
+        options=Options(
+            retry_failed=request.retry_failed,
+            force=request.force,
+            evaluate=request.evaluate,
+            resume_command=request.resume_command(),
+            report_command=request.report_command(plan.name),
+        ),
         display=display,
         share=share,
         ingest=lambda: update_store(request.runs_dir),

@@ -29,6 +29,11 @@ class Finding:
     advice: str = ""
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 sweep`, `2 sweeps`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def ok(check: str, found: str) -> Finding:
     """All is well."""
     return Finding(check, Status.OK, found)

@@ -161,11 +161,9 @@ def _broken_weights(file: Path) -> str | None:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(length)) if length <= size else None
-    except (struct.error, ValueError):
-        header = None
-    if not isinstance(header, dict):
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (struct.error, ValueError, TypeError, AttributeError, LookupError):
         return "its header cannot be read"
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     expected = 8 + length + max(ends, default=0)
     return None if size == expected else f"it has {size} bytes, and should have {expected}"
 

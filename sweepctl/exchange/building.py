@@ -49,12 +49,12 @@ def refuse_existing(target: Path) -> None:
 
 
 def require_space(items: Iterable[Item], target: Path) -> int:
-    """What the files take, in bytes.
+    """What the files take, in bytes; one that is gone since it was found takes none.
 
     Raises:
         StorageError: so much is not free where `target` will be.
     """
-    needed = sum(item.source.stat().st_size for item in items)
+    needed = sum(_size_of(item.source) for item in items)
     parent = next(folder for folder in target.absolute().parents if folder.is_dir())
     free = shutil.disk_usage(parent).free
     if free < needed + _SPARE_BYTES:
@@ -65,13 +65,12 @@ def require_space(items: Iterable[Item], target: Path) -> int:
     return needed
 
 
-def copy(item: Item, folder: Path) -> None:
-    """Copy one file; of JSON lines that are still being written, the whole ones."""
+def copy(item: Item, folder: Path) -> Path:
+    """Copy one file, and say where it is now. The copy is ours to change, whatever the file's own mode."""
     target = folder / item.target
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(item.source, target)
-    if target.suffix == ".jsonl":
-        _drop_torn_line(target)
+    shutil.copyfile(item.source, target)
+    return target
 
 
 def size(count: int) -> str:
@@ -84,18 +83,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} TB"
 
 
-def _drop_torn_line(path: Path) -> None:
-    with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - 65536)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                file.truncate(start + newline + 1)
-                return
-            end = start
-        file.truncate(0)
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _refused(error: OSError, target: Path) -> StorageError:

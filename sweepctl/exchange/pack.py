@@ -2,22 +2,23 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from results.sweep_files import Manifest, read_json_model, run_folders
 from sweepctl.exchange.building import building, copy, refuse_existing, require_space
 from sweepctl.exchange.checksums import write_checksums
-from sweepctl.exchange.layout import NOTES, Item, evaluation_items, run_items, sweep_items
+from sweepctl.exchange.json_lines import drop_torn_line
+from sweepctl.exchange.layout import NOTES, Item, evaluation_items, files_under, run_items, sweep_items
 from sweepctl.exchange.notes import Contents, notes
 from sweepctl.states import read_status
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
 from trainer.records import RunState
 
-Advance = Callable[[Item], None]
-"""Told of each file that was copied."""
+Advance = Callable[[int], None]
+"""Told the bytes of each file that was copied."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def pack(
         sweep: where it lies.
         destination: the archive's folder, not there yet and not among the sweeps.
         checkpoints: whether the weights go along.
-        advance: given the bytes there are to copy, what to tell of each file.
+        advance: given the bytes there are to copy, what to tell of each file's.
 
     Raises:
         ConfigError: a destination that will not do, or a manifest that is none.
@@ -69,22 +70,25 @@ def pack(
             remarks=tuple(remarks),
         )
         (archive / NOTES).write_text(notes(contents), encoding="utf-8")
-        files = write_checksums(archive) + 1
-    return Packed(destination, files, needed, tuple(remarks))
+        write_checksums(archive)
+        sizes = [path.stat().st_size for path in files_under(archive)]
+    return Packed(destination, len(sizes), sum(sizes), tuple(remarks))
 
 
-def _copy_all(items: Iterable[Item], archive: Path, advance: Advance) -> list[PurePosixPath]:
+def _copy_all(items: list[Item], archive: Path, advance: Advance) -> list[PurePosixPath]:
     """Copy the files; the checkpoints that a run which keeps only a few removed meanwhile."""
-    gone: dict[PurePosixPath, None] = {}
     for item in items:
-        if item.checkpoint not in gone:
-            try:
-                copy(item, archive)
-            except FileNotFoundError:
-                if item.checkpoint is None or item.source.exists():
-                    raise
-                gone[item.checkpoint] = None
-        advance(item)
+        try:
+            copied = copy(item, archive)
+        except FileNotFoundError:
+            if item.checkpoint is None or item.source.exists():
+                raise
+            continue
+        if copied.suffix == ".jsonl":
+            drop_torn_line(copied)
+        advance(copied.stat().st_size)
+    # Asked at the end: of one that was being removed when it was listed, only some files may be known.
+    gone = dict.fromkeys(item.checkpoint for item in items if item.checkpoint and not item.source.exists())
     for place in gone:
         shutil.rmtree(archive / place, ignore_errors=True)
     return list(gone)

@@ -11,6 +11,7 @@ from results.sweep_files import BASE_MODELS
 from sweepctl.errors import Place, Problem, SpecError
 from sweepctl.exchange.building import building, copy, require_space
 from sweepctl.exchange.imported import imported_from
+from sweepctl.exchange.json_lines import end_last_line
 from sweepctl.exchange.layout import Item
 from sweepctl.exchange.lm_eval_files import Evaluated, find_evaluations
 from sweepctl.exchange.owners import ImportedRun, base_model_name, base_of, runs_by_name, runs_of_table
@@ -62,7 +63,9 @@ def take_in(folder: Path, directory: Path, table: TableFile | None) -> TakenIn:
     with building(directory) as place:
         sweep = SweepPaths(place)
         for item in items:
-            copy(item, place)
+            copied = copy(item, place)
+            if copied.suffix == ".jsonl":
+                end_last_line(copied)
         for run in runs:
             _write_status(sweep.run(run.plan.run_name), run, folder)
         _complete_our_own(place, items)

@@ -1,7 +1,7 @@
 """An archive -> a sweep's folder: the way back from `pack`."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from results.sweep_files import BadFileError, Manifest, read_json_model
 from sweepctl.errors import Place, Problem, SpecError
 from sweepctl.exchange.building import building, copy, require_space
-from sweepctl.exchange.checksums import check_files
+from sweepctl.exchange.checksums import check_files, listed_names
 from sweepctl.exchange.imported import imported_from
 from sweepctl.exchange.layout import (
     CHECKSUMS,
+    NOTES,
     SWEEP,
     Item,
     files_under,
@@ -24,6 +25,8 @@ from sweepctl.exchange.layout import (
 from sweepctl.files import write_atomically
 from trainer.paths import RunPaths
 from trainer.records import RunState, RunStatus
+
+_MOST_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,12 @@ class TakenIn:
 
 
 def is_archive(folder: Path) -> bool:
-    """Whether `sweepctl export` made a folder."""
-    return (folder / SWEEP).is_file()
+    """Whether `sweepctl export` made a folder, of which something may be missing by now."""
+    return (folder / SWEEP).is_file() or PurePosixPath(SWEEP) in listed_names(folder)
 
 
 def unpack(archive: Path, directory: Path) -> TakenIn:
-    """Copy an archive's files to where a sweep has them.
+    """Copy an archive's files to where a sweep has them; what its list of checksums lacks is left out.
 
     Args:
         archive: a folder that `sweepctl export` wrote.
@@ -55,11 +58,12 @@ def unpack(archive: Path, directory: Path) -> TakenIn:
     if problems := list(_problems(archive)):
         raise SpecError(problems)
     manifest = read_json_model(archive / SWEEP, Manifest) or Manifest()
+    there = {PurePosixPath(path.relative_to(archive).as_posix()): path for path in files_under(archive)}
+    listed = listed_names(archive)
     items = [
         Item(path, target)
-        for path in files_under(archive)
-        if (target := unpacked(PurePosixPath(path.relative_to(archive).as_posix()))) is not None
-        and target != PurePosixPath(SWEEP)
+        for name, path in there.items()
+        if name in listed and (target := unpacked(name)) is not None and target != PurePosixPath(SWEEP)
     ]
     require_space(items, directory)
     with building(directory) as folder:
@@ -72,7 +76,8 @@ def unpack(archive: Path, directory: Path) -> TakenIn:
     planned = tuple(run.run_name for run in manifest.runs if run.state == "planned")
     unplanned = sorted(item.target.parts[0] for item in items if item.target.match("*/config.json"))
     evaluations = sum(item.target.match("*_*shot.json") for item in items)
-    return TakenIn(directory, planned or tuple(unplanned), evaluations)
+    remarks = _unlisted(there.keys() - listed)
+    return TakenIn(directory, planned or tuple(unplanned), evaluations, tuple(remarks))
 
 
 def _problems(archive: Path) -> Iterator[Problem]:
@@ -85,6 +90,8 @@ def _problems(archive: Path) -> Iterator[Problem]:
         return
     yield from (Problem(Place(str(path)), "is a link; an archive has none") for path in links_under(archive))
     yield from check_files(archive)
+    if PurePosixPath(SWEEP) not in listed_names(archive):
+        yield Problem(Place(str(archive / CHECKSUMS)), f"does not list {SWEEP}; get the archive again")
     try:
         manifest = read_json_model(archive / SWEEP, Manifest) or Manifest()
     except BadFileError as error:
@@ -96,6 +103,15 @@ def _problems(archive: Path) -> Iterator[Problem]:
             yield Problem(Place(str(archive / SWEEP)), f"a run cannot be called {name!r}")
         elif names.count(name) > 1:
             yield Problem(Place(str(archive / SWEEP)), f"two runs are called {name!r}")
+
+
+def _unlisted(names: Set[PurePosixPath]) -> Iterator[str]:
+    """What was put into the archive after it was made: nobody vouches for it."""
+    added = sorted(str(name) for name in names if str(name) not in {NOTES, CHECKSUMS})
+    for name in added[:_MOST_TOLD]:
+        yield f"{name}: left out, {CHECKSUMS} does not list it"
+    if len(added) > _MOST_TOLD:
+        yield f"so are {len(added) - _MOST_TOLD:,} other files"
 
 
 def _end_of_running(run: RunPaths) -> None:

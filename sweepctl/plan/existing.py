@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Literal
 
 from sweepctl.attempts import AttemptRecord, read_attempts
+from sweepctl.files import PARTIAL
 from sweepctl.provenance import code_id, environment_id
 from sweepctl.states import read_status
 from trainer.errors import ConfigError
@@ -89,8 +90,13 @@ def directory_run_id(paths: RunPaths) -> str | None:
     try:
         found = json.loads(paths.config.read_bytes())["run_id"]
     except (OSError, ValueError, KeyError, TypeError):
-        return "unknown" if paths.root.is_dir() and any(paths.root.iterdir()) else None
+        return "unknown" if paths.root.is_dir() and _holds_something(paths) else None
     return found if isinstance(found, str) and re.fullmatch(r"[0-9a-f]{12}", found) else "unknown"
+
+
+def _holds_something(paths: RunPaths) -> bool:
+    """Whether there is more than what a killed writer has left half-written."""
+    return any(not path.name.endswith(PARTIAL) for path in paths.root.iterdir())
 
 
 def find_orphans(sweep: SweepPaths, planned: Mapping[str, str]) -> tuple[Orphan, ...]:
@@ -141,11 +147,16 @@ def _stale(attempts: tuple[AttemptRecord, ...]) -> tuple[Stale, ...]:
         return ()
     last = started[-1]
     stale: list[Stale] = []
-    if last.code is not None and last.code != code_id():
+    if last.code is not None and last.code != _code_now():
         stale.append("code")
     if last.environment is not None and last.environment != _environment_now():
         stale.append("env")
     return tuple(stale)
+
+
+@cache
+def _code_now() -> str:
+    return code_id()
 
 
 @cache

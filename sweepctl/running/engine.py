@@ -3,12 +3,13 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from sweepctl.plan.plan import PlannedRun
 from sweepctl.running.slots import Slot
 from trainer.errors import ConfigError
 from trainer.scratch import scratch_folder
@@ -40,6 +41,7 @@ class StartServer(Protocol):
         cores: tuple[int, ...],
         device: str | None,
         while_waiting: Callable[[], None],
+        hold: Sequence[int],
     ) -> Server:
         """Start an engine for `model`, listening on `socket`."""
 
@@ -50,6 +52,11 @@ class EngineKey:
 
     model: str
     settings: EngineSettings
+
+
+def engine_key(run: PlannedRun) -> EngineKey:
+    """The engine a run needs."""
+    return EngineKey(run.config.model, run.config.engine)
 
 
 def vllm_available() -> bool:
@@ -68,6 +75,7 @@ def start_vllm(
     cores: tuple[int, ...],
     device: str | None,
     while_waiting: Callable[[], None],
+    hold: Sequence[int],
 ) -> Server:
     """Start `vllm serve`."""
     from trainer.server import VllmServer  # noqa: PLC0415 - httpx is slow to import
@@ -80,6 +88,7 @@ def start_vllm(
         cores=cores,
         device=device,
         while_waiting=while_waiting,
+        hold=hold,
     )
 
 
@@ -99,6 +108,8 @@ class WarmEngine:
     log: Path
     kind: EngineKind
     say: Callable[[str], None]
+    hold: tuple[int, ...] = ()
+    """Descriptors of locks that are held as long as the engine lives."""
     start_seconds: list[float] = field(default_factory=list)
     """How long each start took, for timings.json."""
     key: EngineKey | None = None
@@ -166,6 +177,7 @@ class WarmEngine:
             cores=self.slot.engine_cores,
             device=self.slot.engine_device,
             while_waiting=while_waiting,
+            hold=self.hold,
         )
         self.key = key
         self.start_seconds.append(time.monotonic() - began)

@@ -4,15 +4,17 @@ All are always listed; `trainer.evaluation` skips those whose result is there fo
 and settings. Nothing at all is started when nothing can have changed since the last time.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from sweepctl.files import write_atomically
 from sweepctl.plan.plan import Plan, PlannedRun
-from sweepctl.running.engine import EngineKey
+from sweepctl.running.engine import EngineKey, engine_key
 from sweepctl.spec.model import EvalSpec, EvaluationTask
 from trainer.evaluation_config import Evaluation, EvaluationFile
+from trainer.paths import slug
 
 _TASKS: dict[str, EvaluationTask] = {"arithmetic": "arithmetic_cot", "gsm8k": "gsm8k_cot"}
 
@@ -24,7 +26,7 @@ def evaluations(plan: Plan, succeeded: Sequence[PlannedRun]) -> dict[EngineKey, 
         return {}
     runs_of: dict[EngineKey, list[PlannedRun]] = {}
     for run in succeeded:
-        runs_of.setdefault(EngineKey(run.config.model, run.config.engine), []).append(run)
+        runs_of.setdefault(engine_key(run), []).append(run)
     names = base_names(plan)
     files: dict[EngineKey, EvaluationFile] = {}
     for key, runs in runs_of.items():
@@ -43,11 +45,13 @@ def base_names(plan: Plan) -> dict[EngineKey, str]:
     """
     names: dict[EngineKey, str] = {}
     for run in plan.feasible:
-        key = EngineKey(run.config.model, run.config.engine)
+        key = engine_key(run)
         if key not in names:
             engine = key.settings
-            other = f"{key.model}__{engine.name}-{engine.dtype}-{engine.max_model_len}"
-            names[key] = other if key.model in names.values() else key.model
+            digest = hashlib.sha256(f"{key.model} {engine.model_dump_json()}".encode()).hexdigest()[:6]
+            other = f"{key.model}__{engine.name}-{engine.dtype}-{engine.max_model_len}-{digest}"
+            taken = slug(key.model) in map(slug, names.values())
+            names[key] = other if taken else key.model
     return names
 
 

@@ -4,15 +4,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
-from sweepctl.files import last_lines
+from sweepctl.files import size
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.running.engine import EngineKey
 from sweepctl.running.evaluate import config_path, evaluations, is_done, mark_done, missing, write_config
-from sweepctl.running.executor import Task
-from sweepctl.running.supervise import Limits, StopRequestedError, supervise
+from sweepctl.running.supervise import Cause, Limits, StopRequestedError
+from sweepctl.running.verdict import USAGE
 from sweepctl.running.worker import Worker
+from sweepctl.watching.progress import duration
 from trainer.errors import EngineError
 from trainer.evaluation_config import EvaluationFile
 
@@ -26,6 +28,15 @@ class _Batch:
     file: EvaluationFile
     config: Path
     log: Path
+
+
+class _Result(Enum):
+    """What became of an attempt to evaluate."""
+
+    DONE = auto()
+    FAILED = auto()
+    HOPELESS = auto()
+    """The configuration is wrong: another attempt would not end otherwise."""
 
 
 class Evaluator:
@@ -88,37 +99,46 @@ class Evaluator:
     def _evaluate_with_retries(self, batch: _Batch, worker: Worker) -> bool:
         retry = worker.plan.resolved.spec.retry
         for attempt in range(1, retry.max_attempts + 1):
-            if self._evaluate(batch, worker):
-                return True
+            result = self._evaluate(batch, worker)
+            if result is not _Result.FAILED:
+                return result is _Result.DONE
             if attempt < retry.max_attempts:
-                worker.say(f"evaluating again in {retry.backoff:.0f} s; results that are there stay")
-                _wait(retry.backoff, worker.stop.check)
+                wait_s = retry.backoff * 2 ** (attempt - 1)
+                worker.say(f"evaluating again in {duration(wait_s)}; results that are there stay")
+                _wait(wait_s, worker.stop.check)
         return False
 
-    def _evaluate(self, batch: _Batch, worker: Worker) -> bool:
+    def _evaluate(self, batch: _Batch, worker: Worker) -> "_Result":
         try:
             socket = worker.engine.socket_for(batch.key, worker.stop.check)
         except EngineError as error:
             worker.say(f"evaluation failed: the engine did not start: {error}")
-            return False
+            worker.show_log(worker.engine.log)
+            return _Result.FAILED
         write_config(batch.config, batch.file)
-        arguments = ["--config", str(batch.config)] + (["--engine", str(socket)] if socket else [])
         total = len(batch.file.evaluations)
         worker.say(f"evaluating {batch.key.model}: {total} evaluations (log: {batch.log})")
         began = time.monotonic()
-        task = Task("trainer.evaluation", tuple(arguments), batch.log, worker.slot.learner_environment)
-        with worker.executor.submit(task) as job:
-            code, _ = supervise(job, worker.stop, Limits(), lambda: None)
+        idle_s = worker.plan.resolved.spec.timeout.idle
+        task = worker.task("trainer.evaluation", batch.config, socket, batch.log)
+        code, cause = worker.run_task(
+            task, Limits(None, idle_s), lambda: (missing(batch.file), size(batch.log))
+        )
         worker.timings.evaluation(time.monotonic() - began)
         if worker.stop.count:
             raise StopRequestedError
         if code == 0 and not missing(batch.file):
             mark_done(batch.config, batch.file)
-            return True
+            return _Result.DONE
         there = total - missing(batch.file)
-        worker.say(f"evaluation failed: exit code {code}, {there} of {total} results there")
-        worker.say("\n  | ".join([f"  log: {batch.log}", *last_lines(batch.log, 12).splitlines()]))
-        return False
+        why = (
+            f"nothing new for timeout.idle = {duration(idle_s or 0)}"
+            if cause is Cause.IDLE
+            else f"exit code {code}"
+        )
+        worker.say(f"evaluation failed: {why}, {there} of {total} results there")
+        worker.show_log(batch.log)
+        return _Result.FAILED if code != USAGE else _Result.HOPELESS
 
 
 def _wait(seconds: float, check: Callable[[], None]) -> None:

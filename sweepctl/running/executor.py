@@ -28,6 +28,8 @@ class Task:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     """Set for it beside what this process has."""
+    hold: tuple[int, ...] = ()
+    """Descriptors of locks, held as long as any of it lives."""
 
 
 class Job(Protocol):
@@ -71,7 +73,8 @@ class LocalExecutor:
 
     def submit(self, task: Task) -> Job:
         """Start a process."""
-        return GuardedProcess([*self.launcher, task.module, *task.arguments], task.log, task.environment)
+        command = [*self.launcher, task.module, *task.arguments]
+        return GuardedProcess(command, task.log, task.environment, task.hold)
 
 
 class InlineExecutor:
@@ -83,6 +86,8 @@ class InlineExecutor:
         """Run the task to its end. Signals and the choice of cores are as before afterwards."""
         os.environ.update(task.environment)
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in handlers:  # ours only count; a trainer sets its own
+            signal.signal(number, signal.default_int_handler)
         arguments, cores = sys.argv, _cores()
         sys.argv = [task.module, *task.arguments]
         try:
@@ -90,6 +95,8 @@ class InlineExecutor:
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except KeyboardInterrupt:
+            code = 128 + signal.SIGINT
         except Exception:
             traceback.print_exc()
             code = 1

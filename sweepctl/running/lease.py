@@ -1,7 +1,7 @@
 """Which sweep has which devices of this machine, so that two at once do not slow each other.
 
-One lock file a device, held while a sweep runs; the system lets go of it when the holder ends, however it
-ends. They lie in a folder of the user's, or in SWEEPCTL_LEASE_DIR: one that several users share.
+One lock file a device, held while a sweep or anything it started lives. They lie in a folder of the user's,
+or in SWEEPCTL_LEASE_DIR: one that several users share.
 """
 
 import json
@@ -10,14 +10,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from sweepctl.files import write_atomically
+from sweepctl.running.flock import LockFile, alone
 from sweepctl.running.slots import Kind
 
 _POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Devices that are ours."""
+
+    devices: tuple[str, ...]
+    descriptors: tuple[int, ...]
+    """Of the locks, for guards to hold on to."""
 
 
 def lease_folder() -> Path:
@@ -37,52 +45,56 @@ def lease_devices(
     sweep: str,
     say: Callable[[str], None],
     while_waiting: Callable[[], None],
-) -> Iterator[tuple[str, ...]]:
-    """Hold devices; yields those that are ours.
+) -> Iterator[Lease]:
+    """Hold devices.
 
     Args:
         kind: of the devices.
         devices: those to choose from.
         at_least: wait until so many are free; then all that are free are taken.
         sweep: who takes them, for whoever waits for them.
-        say: told once what is waited for.
+        say: told once what is waited for, and when fewer than all are taken.
         while_waiting: called again and again; what it raises ends the waiting.
     """
     folder = lease_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    said = False
     with ExitStack() as held:
-        said = False
-        while True:
-            free = [name for name in devices if _take(folder, f"{kind}-{name}", sweep, held)]
-            if len(free) >= at_least:
-                break
-            held.close()
+        while len(taken := _take_free(folder, kind, devices, at_least)) < at_least:
             if not said:
-                busy = [name for name in devices if name not in free]
-                say(f"waiting for {_named(kind, busy)}, in use by {_holder(folder, f'{kind}-{busy[0]}')}")
                 said = True
+                busy = [name for name in devices if name not in taken]
+                say(f"waiting for {_named(kind, busy)}, in use by {_holder(folder / _file(kind, busy[0]))}")
             while_waiting()
             time.sleep(_POLL_S)
-        yield tuple(free)
+        for lock in taken.values():
+            held.callback(lock.release)
+            lock.write(json.dumps({"pid": os.getpid(), "sweep": sweep}))
+        if len(taken) < len(devices):
+            others = [name for name in devices if name not in taken]
+            say(f"taking {_named(kind, list(taken))}; in use by others: {_named(kind, others)}")
+        yield Lease(tuple(taken), tuple(lock.descriptor for lock in taken.values()))
 
 
-def _take(folder: Path, name: str, sweep: str, held: ExitStack) -> bool:
-    """Try one device; when it is ours, `held` gives it back."""
-    lock = FileLock(folder / f"{name}.lock")
+def _take_free(folder: Path, kind: Kind, devices: Sequence[str], at_least: int) -> dict[str, LockFile]:
+    """Lock what is free; all of it is let go of again where it is too little, and the names only returned."""
+    with alone(folder / "taking.lock"):  # or two sweeps would each get some
+        taken = {name: lock for name in devices if (lock := LockFile.take(folder / _file(kind, name)))}
+        if len(taken) < at_least:
+            for lock in taken.values():
+                lock.release()
+        return taken
+
+
+def _file(kind: Kind, name: str) -> str:
+    return f"{kind}-{name}.lock"
+
+
+def _holder(path: Path) -> str:
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    held.callback(lock.release)
-    write_atomically(folder / f"{name}.json", json.dumps({"pid": os.getpid(), "sweep": sweep}))
-    return True
-
-
-def _holder(folder: Path, name: str) -> str:
-    try:
-        found = json.loads((folder / f"{name}.json").read_bytes())
+        found = json.loads(path.read_bytes())
         return f"sweep {found['sweep']} (process {found['pid']}); --devices chooses others"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another sweep; --devices chooses others"
 
 

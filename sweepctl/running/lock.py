@@ -3,39 +3,37 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
 import psutil
-from filelock import FileLock, Timeout
 
 from sweepctl.errors import SweepLockedError
 from sweepctl.files import write_atomically
-from sweepctl.holder import Holder, read_holder
+from sweepctl.holder import Holder, who_runs
+from sweepctl.running.flock import LockFile
 from trainer.errors import ConfigError
 from trainer.paths import SweepPaths
 
+_POLL_S = 0.2
+
 
 @contextmanager
-def sweep_lock(sweep: SweepPaths) -> Iterator[None]:
-    """Hold the sweep's lock.
+def sweep_lock(
+    sweep: SweepPaths, say: Callable[[str], None], while_waiting: Callable[[], None], patience_s: float
+) -> Iterator[int]:
+    """Hold the sweep's lock; yields its descriptor, for guards to hold on to.
+
+    What a killed invocation has left running still holds it, and is waited for.
 
     Raises:
         SweepLockedError: another process holds it; the message says which and since when.
         ConfigError: the sweep's folder cannot be made or written to.
     """
-    lock = FileLock(sweep.lock)
     try:
         sweep.root.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        holder = read_holder(sweep)
-        by = f" by {holder}" if holder else ""
-        raise SweepLockedError(
-            f"{sweep.root}: this sweep is being run{by}; watch it with `sweepctl status {sweep.name} "
-            f"--watch`, or end it with `sweepctl stop {sweep.name}`"
-        ) from None
+        lock = _take(sweep, say, while_waiting, patience_s)
     except OSError as error:
         raise ConfigError(
             f"{sweep.root}: cannot be written to: {error.strerror}; "
@@ -45,7 +43,27 @@ def sweep_lock(sweep: SweepPaths) -> Iterator[None]:
         me = psutil.Process()
         holder = Holder(me.pid, me.create_time(), socket.gethostname(), time.time())
         write_atomically(sweep.lock_holder, json.dumps(asdict(holder)))
-        yield
+        yield lock.descriptor
     finally:
         sweep.lock_holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _take(
+    sweep: SweepPaths, say: Callable[[str], None], while_waiting: Callable[[], None], patience_s: float
+) -> LockFile:
+    deadline, said = time.monotonic() + patience_s, False
+    while (lock := LockFile.take(sweep.lock)) is None:
+        holder = who_runs(sweep)
+        if holder is not None or time.monotonic() > deadline:
+            by = f" by {holder}" if holder else " by what an earlier invocation has left"
+            raise SweepLockedError(
+                f"{sweep.root}: this sweep is being run{by}; watch it with `sweepctl status {sweep.name} "
+                f"--watch`, or end it with `sweepctl stop {sweep.name}`"
+            )
+        if not said:
+            say("waiting for what an invocation that was killed has left running; it is being ended")
+            said = True
+        while_waiting()
+        time.sleep(_POLL_S)
+    return lock

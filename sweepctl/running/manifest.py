@@ -11,7 +11,7 @@ from sweepctl.files import write_atomically
 from sweepctl.git import GitState, git_state, git_state_of
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.provenance import environment
-from sweepctl.running.engine import EngineKey
+from sweepctl.running.engine import EngineKey, engine_key
 from sweepctl.running.evaluate import base_names
 from sweepctl.spec.keys import nest
 from sweepctl.spec.model import EvalSpec
@@ -99,6 +99,7 @@ def _spec(plan: Plan) -> dict[str, Any]:
         "axes": [[_values(row) for row in block.rows] for block in resolved.blocks],
         "exclude": [_values(pattern) for _, pattern in resolved.exclude],
         "run_name": resolved.run_name[1] if resolved.run_name else None,
+        "set": list(plan.overrides),
         "overrides": _values(resolved.overrides),
         "eval": resolved.evaluation.model_dump(mode="json") if resolved.evaluation else None,
         "timeout": resolved.spec.timeout.model_dump(mode="json"),
@@ -111,7 +112,7 @@ def _values(flat: Flat) -> dict[str, Any]:
 
 
 def _run(run: PlannedRun, bases: Mapping[EngineKey, str]) -> dict[str, Any]:
-    key = EngineKey(run.config.model, run.config.engine) if run.feasible else None
+    key = engine_key(run) if run.feasible else None
     return {
         "run_name": run.name,
         "run_id": run.run_id or None,

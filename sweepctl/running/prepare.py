@@ -31,7 +31,7 @@ def wait_for_orphans(
         if time.monotonic() > deadline:
             raise SweepctlError(
                 f"{run.paths.status}: process {pid} is training {run.name} already; "
-                f"wait for it, or end it with `kill {pid}`"
+                f"wait for it, or end it with `kill {pid}` (`kill -9 {pid}` if it does not listen)"
             )
         if not said:
             say(f"waiting for process {pid} to end, which trains {run.name} since an earlier invocation")
@@ -50,8 +50,7 @@ def prepare(
     force: bool,
 ) -> None:
     """Set aside what is in the way, and write each run's configuration and first status."""
-    for folder in (plan.paths.root, *(run.paths.root for run in plan.feasible)):
-        remove_partial(folder)
+    remove_partial(plan.paths.root)
     for run in todo:
         if run.in_the_way is not None or (force and run.paths.root.exists()):
             moved = set_aside(run.paths.root)

@@ -22,11 +22,18 @@ class GuardedProcess:
     """
 
     def __init__(
-        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        hold: Sequence[int] = (),
     ) -> None:
-        """Start `command`, its output appended to `log`, with `environment` set beside this process's."""
+        """Start `command`, its output appended to `log`, with `environment` set beside this process's.
+
+        Its guard keeps the descriptors `hold` open as long as it lives.
+        """
         self._process, self._lifeline = start_guarded(
-            command, log, environment={**os.environ, **(environment or {})}
+            command, log, environment={**os.environ, **(environment or {})}, hold=hold
         )
         self._ended = False
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweepctl.plan.plan import PlannedRun
-from sweepctl.running.engine import EngineKey
+from sweepctl.running.engine import EngineKey, engine_key
 from sweepctl.running.supervise import StopSignals
 
 _POLL_S = 0.2
@@ -90,8 +90,3 @@ class RunQueue:
         """The runs that were never taken."""
         with self._lock:
             return tuple(each.run for each in self._waiting)
-
-
-def engine_key(run: PlannedRun) -> EngineKey:
-    """The engine a run needs."""
-    return EngineKey(run.config.model, run.config.engine)

@@ -24,9 +24,9 @@ from sweepctl.running.slots import Share
 from sweepctl.running.supervise import DRAIN_S, StopRequestedError, StopSignals
 from sweepctl.running.timings import Timings
 from sweepctl.running.worker import Worker
-from sweepctl.states import change_state
+from sweepctl.states import change_state, read_status
 from sweepctl.watching.display import Display
-from sweepctl.watching.progress import RunProgress, SweepProgress
+from sweepctl.watching.progress import RunProgress, SweepProgress, duration
 from trainer.records import RunState
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
@@ -42,6 +42,8 @@ class Options:
     evaluate: bool = True
     resume_command: str = "sweepctl run"
     """What to type to go on after an interruption."""
+    report_command: str = "sweepctl report"
+    """What to type to see the results."""
     orphan_patience_s: float = ORPHAN_PATIENCE_S
 
 
@@ -56,6 +58,8 @@ class SweepRunner:
     ingest: Callable[[], object]
     executor: Executor = field(default_factory=LocalExecutor)
     engines: EngineKind = field(default_factory=EngineKind)
+    _announced: int = field(default=0, init=False)
+    """How many requests to stop were answered in words."""
 
     def run(self) -> int:
         """Run everything there is to run; the exit code.
@@ -64,11 +68,13 @@ class SweepRunner:
             SweepLockedError: somebody else runs this sweep.
             ConfigError: something the spec asks for is not there, or nothing can be written.
         """
-        with sweep_lock(self.plan.paths), StopSignals() as self._stop:
+        say, patience_s = self.display.say, self.options.orphan_patience_s
+        with StopSignals() as self._stop:
             try:
-                return self._run_locked()
+                with sweep_lock(self.plan.paths, say, self._stop.check, patience_s) as self._lock:
+                    return self._run_locked()
             except StopRequestedError:
-                self.display.say(f"interrupted; go on with: {self.options.resume_command}")
+                say(f"interrupted; go on with: {self.options.resume_command}")
                 return EXIT_INTERRUPTED
 
     def _run_locked(self) -> int:
@@ -122,9 +128,11 @@ class SweepRunner:
             ExitStack() as engines,
         ):
             workers = []
-            for slot in share.slots(leased):
+            hold = (self._lock, *leased.descriptors)
+            for slot in share.slots(leased.devices):
                 log = self.plan.paths.engine_log(slot.index)
-                engine = engines.enter_context(WarmEngine(slot, log, self.engines, self.display.say))
+                engine = WarmEngine(slot, log, self.engines, self.display.say, hold)
+                engines.enter_context(engine)
                 engines.callback(self._timings.engine_starts, engine.start_seconds)
                 workers.append(
                     Worker(
@@ -155,17 +163,23 @@ class SweepRunner:
         return f"training {', '.join(labels)}" if labels else "starting"
 
     def _skip(self, runs: tuple[PlannedRun, ...], reason: str) -> None:
+        skipped = 0
         for run in runs:
+            status = read_status(run.paths)
+            if status is not None and status.state is RunState.FAILED:
+                continue  # it waited for a retry: how it failed is not to be forgotten
             change_state(run.paths, RunState.SKIPPED, reason, run.config.max_steps)
             self._progress.row(run.name).state = "skipped"
-        if runs:
-            self.display.say(f"the other {len(runs)} runs are skipped: {reason}")
+            skipped += 1
+        if skipped:
+            self.display.say(f"the other {skipped} runs are skipped: {reason}")
 
     def _evaluator(self, *, trained: bool) -> Evaluator | None:
         if not self.options.evaluate:
             return None
         self.plan = self.plan.refreshed()
-        succeeded = [run for run in self.plan.feasible if run.selected and run.state == "succeeded"]
+        # Not only the selected ones: what is evaluated is on record as one list.
+        succeeded = [run for run in self.plan.feasible if run.state == "succeeded"]
         return Evaluator(self.plan, succeeded, trained=trained)
 
     def _evaluate_all(self, workers: Sequence[Worker], *, trained: bool) -> bool:
@@ -189,20 +203,31 @@ class SweepRunner:
         with ThreadPoolExecutor(len(workers), thread_name_prefix="slot") as pool:
             working = {pool.submit(work, worker) for worker in workers}
             ended: set[Future[None]] = set()
-            announced = False
-            while working:
-                done, working = wait(working, _TICK_S, FIRST_COMPLETED)
-                ended |= done
-                if not self._stop.count and any(future.exception() for future in done):
-                    self._stop.request(now=True)  # a sweep does not carry on with half of its slots
-                elif self._stop.count and working and not announced:
-                    announced = True
-                    self.display.say(f"stopping: up to {DRAIN_S:.0f} s for runs to end; again to kill")
-                self._show(doing())
+            try:
+                while working:
+                    done, working = wait(working, _TICK_S, FIRST_COMPLETED)
+                    ended |= done
+                    if not self._stop.count and any(future.exception() for future in done):
+                        self._stop.request(now=True)  # a sweep does not carry on with half of its slots
+                    self._announce_stop(working=bool(working))
+                    self._show(doing())
+            except BaseException:
+                self._stop.request(now=True)  # or leaving here would wait for all that is queued
+                raise
         errors = [error for future in ended if (error := future.exception()) is not None]
         for error in sorted(errors, key=lambda error: isinstance(error, StopRequestedError)):
             raise error
         self._stop.check()
+
+    def _announce_stop(self, *, working: bool) -> None:
+        """Say once that jobs are asked to end, and once that they are killed."""
+        count = min(self._stop.count, 2)
+        if working and count > self._announced:
+            wait_s = (
+                f"up to {duration(DRAIN_S)} for runs to write a checkpoint; Ctrl-C again ends them at once"
+            )
+            self.display.say(f"stopping: {wait_s}" if count == 1 else "ending everything at once")
+        self._announced = max(count, self._announced)
 
     def _show(self, doing: str) -> None:
         self._progress.doing = doing
@@ -215,9 +240,8 @@ class SweepRunner:
         runs = [run for run in self.plan.refreshed().feasible if run.selected]
         succeeded = [run for run in runs if run.state == "succeeded"]
         self._progress.doing = ""
-        self.display.say(
-            f"{len(succeeded)} of {len(runs)} runs succeeded; next: sweepctl report {self.plan.name}"
-        )
+        after = f"; next: {self.options.report_command}" if succeeded else ""
+        self.display.say(f"{len(succeeded)} of {len(runs)} runs succeeded{after}")
         if failed := [run for run in runs if run.state == "failed"]:
             names = ", ".join(run.name for run in failed)
             self.display.say(

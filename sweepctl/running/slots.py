@@ -126,7 +126,8 @@ def choose_share(
     if devices is not None:
         wanted = parse_devices(devices)
     else:
-        wanted = there if resources.devices == "auto" else tuple(map(str, resources.devices))
+        chosen = there if resources.devices == "auto" else tuple(map(str, resources.devices))
+        wanted = tuple(dict.fromkeys(chosen))
     if missing := [name for name in wanted if name not in there]:
         raise ConfigError(
             f"no {_noun(kind)} {', '.join(missing)} here; there is {', '.join(there)} "
@@ -139,8 +140,8 @@ def choose_share(
             f"{concurrency} runs at the same time need a {_noun(kind)} each, and there are {len(wanted)} to "
             f"use; lower -j (resources.concurrency) to {len(wanted)}"
         )
-    chosen = devices is not None or resources.devices != "auto"
-    return Share(kind, wanted, len(wanted) if chosen else concurrency or 1, concurrency)
+    named = devices is not None or resources.devices != "auto"
+    return Share(kind, wanted, len(wanted) if named else concurrency or 1, concurrency)
 
 
 def _noun(kind: Kind) -> str:

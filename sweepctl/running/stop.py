@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from sweepctl.holder import Holder, read_holder, who_runs
 from sweepctl.watching.status import find_sweep
 from trainer.errors import SweepctlError
@@ -48,9 +50,15 @@ def stop_sweep(runs_dir: Path, name: str, *, now: bool) -> Stopped:
     process = holder.process()
     if process is None:
         raise SweepctlError(f"{sweep.root}: {holder} is out of reach from here; stop it there with Ctrl-C")
-    process.send_signal(signal.SIGTERM)
-    if now:  # the second request; of another kind, since two of the same may arrive as one
-        process.send_signal(signal.SIGINT)
+    try:
+        process.send_signal(signal.SIGTERM)  # asks to stop, however often it comes
+        if now:
+            process.send_signal(signal.SIGINT)  # adds to it
+    except psutil.NoSuchProcess:
+        return Stopped(sweep.name, holder.pid)
+    except psutil.AccessDenied:
+        owner = process.username()
+        raise SweepctlError(f"{sweep.root}: {holder} is {owner}'s, who alone can stop it") from None
     _wait(sweep, holder, now=now)
     return Stopped(sweep.name, holder.pid)
 

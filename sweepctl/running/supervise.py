@@ -1,6 +1,6 @@
 """Waiting for a job: until it ends, its time is up, it stands still, or sweepctl is asked to stop.
 
-Ctrl-C and SIGTERM: once asks all jobs to end, twice kills them.
+Ctrl-C, SIGTERM, SIGHUP: asks all jobs to end; Ctrl-C once more kills them.
 """
 
 import signal
@@ -33,8 +33,9 @@ class StopSignals:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._received)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                self._previous[number] = signal.signal(number, self._received)
         return self
 
     def __exit__(
@@ -53,7 +54,10 @@ class StopSignals:
         self.count += 2 if now else 1
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        self.request()
+        if number == signal.SIGINT:
+            self.request()
+        else:  # a service manager, a closed terminal: they ask, and may ask again
+            self.count = max(self.count, 1)
 
 
 class Cause(StrEnum):

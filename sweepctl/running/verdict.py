@@ -1,6 +1,7 @@
 """What became of an attempt: what the run says itself, corrected by how its process ended."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sweepctl.running.supervise import Cause, Limits
 from sweepctl.watching.progress import duration
@@ -21,6 +22,8 @@ class Outcome:
     """Whether another attempt may end otherwise."""
     killed: bool = False
     """Somebody else ended its process: nothing is known against the run."""
+    log: Path | None = None
+    """Where the cause is told, if that is not the run's own log."""
 
 
 def verdict(status: RunStatus | None, code: int, cause: Cause, limits: Limits) -> Outcome:

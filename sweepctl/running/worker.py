@@ -3,19 +3,20 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from sweepctl.attempts import append_attempt, may_retry, read_attempts, retry_at_unix
-from sweepctl.files import last_lines
+from sweepctl.files import last_lines, size
 from sweepctl.mirrors.companions import Companions
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.provenance import code_id, environment_id
-from sweepctl.running.engine import WarmEngine
+from sweepctl.running.engine import WarmEngine, engine_key
 from sweepctl.running.executor import Executor, Task
 from sweepctl.running.prepare import write_config
-from sweepctl.running.queue import RunQueue, engine_key
+from sweepctl.running.queue import RunQueue
 from sweepctl.running.slots import Slot
-from sweepctl.running.supervise import Limits, StopRequestedError, StopSignals, supervise
+from sweepctl.running.supervise import Cause, Limits, StopRequestedError, StopSignals, supervise
 from sweepctl.running.timings import Timings
 from sweepctl.running.verdict import INTERRUPTED, Outcome, verdict
 from sweepctl.spec.model import Retry
@@ -64,7 +65,8 @@ class Worker:
         try:
             socket = self.engine.socket_for(engine_key(run), self.stop.check)
         except EngineError as error:
-            return self._end(run, Outcome(RunState.FAILED, f"the engine did not start: {error}"))
+            reason = f"the engine did not start: {error}"
+            return self._end(run, Outcome(RunState.FAILED, reason, log=self.engine.log))
         except StopRequestedError:
             queue.put_back(run)
             raise
@@ -77,19 +79,29 @@ class Worker:
         append_attempt(
             run.paths, "started", code=code_id(), environment=environment_id(), devices=self.slot.name
         )
-        arguments = ["--config", str(run.paths.config)] + (["--engine", str(socket)] if socket else [])
-        task = Task("trainer", tuple(arguments), run.paths.log, self.slot.learner_environment)
         began = time.monotonic()
         spec = self.plan.resolved.spec
         limits = Limits(spec.timeout.run, spec.timeout.idle)
         mirrors = Companions(spec.mirrors, run.paths, self.say, lambda: self.stop.count > 1)
-        with mirrors, self.executor.submit(task) as job:
-            code, cause = supervise(job, self.stop, limits, lambda: _size(run))
+        task = self.task("trainer", run.paths.config, socket, run.paths.log)
+        with mirrors:
+            code, cause = self.run_task(task, limits, lambda: size(run.paths.trace))
         outcome = self._end(run, verdict(read_status(run.paths), code, cause, limits))
         self.timings.run(run.name, outcome.state, time.monotonic() - began)
+        return outcome
+
+    def task(self, module: str, config: Path, socket: Path | None, log: Path) -> Task:
+        """One of the trainer's modules, to be run on this slot over the engine at `socket`."""
+        arguments = ["--config", str(config)] + (["--engine", str(socket)] if socket else [])
+        return Task(module, tuple(arguments), log, self.slot.learner_environment, self.engine.hold)
+
+    def run_task(self, task: Task, limits: Limits, sign_of_life: Callable[[], object]) -> tuple[int, Cause]:
+        """Run a task to its end; its exit code and why it ended."""
+        with self.executor.submit(task) as job:
+            code, cause = supervise(job, self.stop, limits, sign_of_life)
         if self.executor.blocking and code == INTERRUPTED:
             self.stop.request()  # the signal was for us, too
-        return outcome
+        return code, cause
 
     def _end(self, run: PlannedRun, outcome: Outcome) -> Outcome:
         """Put the end of an attempt on record."""
@@ -113,13 +125,16 @@ class Worker:
         again = f"; trying again in {duration(max(0.0, at - time.time()))}" if at is not None else ""
         self.say(f"{row.label} {run.name} {outcome.state.value}: {outcome.reason}{again}")
         if outcome.state is RunState.FAILED:
-            lines = last_lines(run.paths.log, 12).splitlines()
-            self.say("\n  | ".join([f"  log: {run.paths.log}", *lines]))
+            self.show_log(outcome.log or run.paths.log)
         if at is None:
             queue.settle(failed=outcome.state is RunState.FAILED)
             return
         row.state, row.note = "pending", "to be tried again"
         queue.retry(run, at)
+
+    def show_log(self, log: Path) -> None:
+        """Print where a log is and how it ends."""
+        self.say("\n  | ".join([f"  log: {log}", *last_lines(log, 12).splitlines()]))
 
     def _retry_at(self, run: PlannedRun, outcome: Outcome, retry: Retry, queue: RunQueue) -> float | None:
         """When to try again, in seconds since the epoch; None: not in this invocation."""
@@ -133,8 +148,3 @@ class Worker:
         if outcome.state is not RunState.FAILED or not may_retry(attempts, retry.max_attempts):
             return None
         return retry_at_unix(attempts, retry.backoff)
-
-
-def _size(run: PlannedRun) -> int:
-    """A sign of life: how long the run's trace is."""
-    return run.paths.trace.stat().st_size if run.paths.trace.exists() else 0

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from sweepctl.holder import who_runs
 from sweepctl.states import read_status
+from sweepctl.watching.retries import is_tried_again, max_attempts
 from sweepctl.watching.show import log_of, resume_command
 from sweepctl.watching.status import FoundRun, locate_run
 from trainer.errors import ConfigError
@@ -143,11 +144,13 @@ def _start_of_last(path: Path, lines: int) -> int:
 
 
 def _may_go_on(found: FoundRun) -> bool:
-    """Whether the run may print more: it runs, or waits for its turn."""
-    status = read_status(found.paths)
-    if status is not None and status.state is not RunState.PENDING:
-        return status.state is RunState.RUNNING
-    return found.planned.get("state") != "infeasible" and who_runs(found.sweep) is not None
+    """Whether the run may print more: it runs, or waits for its turn or for another attempt."""
+    holder, status = who_runs(found.sweep), read_status(found.paths)
+    if status is None or status.state is RunState.PENDING:
+        return found.planned.get("state") != "infeasible" and holder is not None
+    return status.state is RunState.RUNNING or is_tried_again(
+        found.paths, status.state, holder, max_attempts(found.manifest)
+    )
 
 
 def _explain_missing(found: FoundRun, runs_dir: Path, *, follow: bool) -> None:

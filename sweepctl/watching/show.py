@@ -10,6 +10,7 @@ from rich.text import Text
 
 from sweepctl.tables import STATE_STYLES, fit_widths, fitted_table, number, print_table, stdout_console
 from sweepctl.watching.progress import count_states, duration, speed_unit
+from sweepctl.watching.retries import TO_BE_TRIED_AGAIN
 from sweepctl.watching.status import RunRow, SweepStatus, sweep_status
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
@@ -37,7 +38,7 @@ def _evaluations(row: RunRow) -> str:
 _COLUMNS: dict[str, Callable[[RunRow], str]] = {
     "label": lambda row: row.progress.label,
     "run": lambda row: row.progress.name,
-    "state": lambda row: row.progress.state,
+    "state": lambda row: row.said,
     "attempt": lambda row: str(row.attempt or ""),
     "step": lambda row: f"{row.progress.step}/{row.progress.max_steps}",
     "speed": lambda _: "",  # in the unit that suits the runs
@@ -62,13 +63,13 @@ def show_status(runs_dir: Path, sweep: str | None, *, watch: bool, as_json: bool
     if watch:
         from sweepctl.watching.watch import watch_sweep  # noqa: PLC0415 - imports the live display
 
-        watch_sweep(runs_dir, sweep, as_json=as_json)
-        return
-    found = sweep_status(runs_dir, sweep)
-    if as_json:
-        print(json.dumps(found.summary(), indent=2))
+        found = watch_sweep(runs_dir, sweep, as_json=as_json)
     else:
-        print_status(found, runs_dir)
+        found = sweep_status(runs_dir, sweep)
+        if as_json:
+            print(json.dumps(found.summary(), indent=2))
+        else:
+            print_status(found, runs_dir)
     if damaged := [row.reason or "" for row in found.rows if row.progress.state == "unreadable"]:
         raise ConfigError("\n".join(damaged))
 
@@ -102,8 +103,7 @@ def resume_command(manifest: dict[str, Any], runs_dir: Path) -> str:
     words = ["sweepctl", "run", spec.get("file") or "SPEC"]
     if profile := manifest.get("profile"):
         words += ["--profile", profile]
-    for key, value in (spec.get("overrides") or {}).items():
-        words += ["--set", f"{key}={json.dumps(value)}"]
+    words += [word for given in spec.get("set") or [] for word in ("--set", given)]
     if runs_dir != _DEFAULT_RUNS:
         words += ["--runs-dir", str(runs_dir)]
     return shlex.join(words)
@@ -123,12 +123,12 @@ def _reasons(status: SweepStatus) -> Iterator[str]:
     alike: dict[tuple[str, str], list[RunRow]] = {}
     for row in sorted(status.rows, key=lambda row: row.progress.state == "infeasible"):
         if row.reason and row.progress.state != "unreadable":  # an error of its own
-            alike.setdefault((row.progress.state, row.reason), []).append(row)
-    for (state, reason), rows in list(alike.items())[:_REASONS_SHOWN]:
+            alike.setdefault((row.said, row.reason), []).append(row)
+    for (said, reason), rows in list(alike.items())[:_REASONS_SHOWN]:
         names = [row.progress.name for row in rows]
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        yield f"{', '.join(names[:_NAMES_SHOWN])}{more} {state}: {reason}"
-        if state == "failed":
+        yield f"{', '.join(names[:_NAMES_SHOWN])}{more} {said}: {reason}"
+        if said in {"failed", TO_BE_TRIED_AGAIN}:
             yield f"  log: {log_of(status.paths, rows[0].progress.paths, reason)}"
     if len(alike) > _REASONS_SHOWN:
         yield f"… and {len(alike) - _REASONS_SHOWN} more reasons: sweepctl status {status.paths.name} --json"

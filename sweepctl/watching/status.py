@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sweepctl.errors import suggestion
 from sweepctl.holder import Holder, who_runs
 from sweepctl.states import read_status
 from sweepctl.watching.progress import RunProgress, SweepProgress
+from sweepctl.watching.retries import TO_BE_TRIED_AGAIN, is_tried_again, max_attempts
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
 
@@ -23,16 +25,23 @@ class RunRow:
     planned: dict[str, Any]
     progress: RunProgress
     evaluations_expected: int
+    attempts_allowed: int
+    """How often it may fail in a row."""
     reason: str | None = None
     attempt: int = 0
     evaluations: int = 0
     """Results that are there."""
 
-    def refresh(self) -> None:
-        """Look at the run's files again."""
+    @property
+    def said(self) -> str:
+        """Its state, or a note where there is more to say."""
+        return self.progress.note or self.progress.state
+
+    def refresh(self, holder: Holder | None) -> None:
+        """Look at the run's files again; `holder` is the process that runs the sweep now."""
         paths = self.progress.paths
         state = self.planned.get("state", "planned")
-        self.progress.state, self.reason = state, self.planned.get("reason")
+        self.progress.state, self.progress.note, self.reason = state, None, self.planned.get("reason")
         if state == "infeasible":
             return
         try:
@@ -43,6 +52,8 @@ class RunRow:
         self.progress.state = "pending"
         if status is not None:
             self.progress.state, self.reason, self.attempt = status.state, status.reason, status.attempt
+            if is_tried_again(paths, status.state, holder, self.attempts_allowed):
+                self.progress.state, self.progress.note = "pending", TO_BE_TRIED_AGAIN
         devices = [each.devices for each in read_attempts(paths) if each.event == "started"]
         self.progress.device = devices[-1] if devices else None
         self.progress.refresh(status.step if status else 0)
@@ -55,6 +66,7 @@ class RunRow:
             "label": progress.label or None,
             "run_name": progress.name,
             "state": progress.state,
+            "note": progress.note,
             "reason": self.reason,
             "attempt": self.attempt,
             "step": progress.step,
@@ -123,14 +135,15 @@ def sweep_status(runs_dir: Path, sweep: str | None) -> SweepStatus:
     paths = find_sweep(runs_dir, sweep)
     manifest = read_manifest(paths)
     rows = [_row(paths, manifest, planned) for planned in manifest["runs"]]
+    holder = who_runs(paths)
     for row in rows:
-        row.refresh()
+        row.refresh(holder)
     others = [other.name for other in sweeps(runs_dir) if other.name != paths.name] if sweep is None else []
-    return SweepStatus(paths, manifest, rows, who_runs(paths), others)
+    return SweepStatus(paths, manifest, rows, holder, others)
 
 
 def find_sweep(runs_dir: Path, name: str | None) -> SweepPaths:
-    """A sweep by name, or the one begun last.
+    """A sweep by name, or the one begun last, not counting those whose manifest is damaged.
 
     Raises:
         ConfigError: when there is none.
@@ -141,7 +154,7 @@ def find_sweep(runs_dir: Path, name: str | None) -> SweepPaths:
     if not there:
         raise ConfigError(f"{runs_dir}: no sweep was run here; start one with: sweepctl run SPEC")
     if name is None:
-        return there[0]
+        return next(_readable(there))[0]
     for sweep in there:
         if sweep.name == name:
             return sweep
@@ -182,15 +195,15 @@ def locate_run(runs_dir: Path, given: str) -> FoundRun:
     there = sweeps(runs_dir)
     if sweep_name or not there:
         there = [find_sweep(runs_dir, sweep_name or None)]
-    manifests = [read_manifest(sweep) for sweep in there]
+    readable = list(_readable(there))
     found = [
         FoundRun(sweep, manifest, planned)
-        for sweep, manifest in zip(there, manifests, strict=True)
+        for sweep, manifest in readable
         for planned in manifest["runs"]
         if run_name in {planned["run_name"], planned.get("label")}
     ]
     if not found:
-        known = [planned["run_name"] for manifest in manifests for planned in manifest["runs"]]
+        known = [planned["run_name"] for _, manifest in readable for planned in manifest["runs"]]
         raise ConfigError(f"{runs_dir}: no run '{given}'; {suggestion(run_name, known)}")
     chosen = found[0]
     if others := [f"{each.sweep.name}/{run_name}" for each in found if each.sweep != chosen.sweep]:
@@ -219,6 +232,34 @@ def read_manifest(sweep: SweepPaths) -> dict[str, Any]:
     raise ConfigError(f"{sweep.manifest}: not a sweep's manifest; `sweepctl run` writes it again")
 
 
+def _readable(there: list[SweepPaths]) -> Iterator[tuple[SweepPaths, dict[str, Any]]]:
+    """Sweeps with their manifests; a damaged one is passed over with a word on stderr.
+
+    Raises:
+        ConfigError: all of them are damaged.
+    """
+    damaged: list[str] = []
+    found = False
+    for sweep in there:
+        try:
+            manifest = read_manifest(sweep)
+        except ConfigError as error:
+            damaged.append(str(error))
+            continue
+        found = True
+        _pass_over(damaged)
+        damaged.clear()
+        yield sweep, manifest
+    if not found:
+        raise ConfigError("\n".join(damaged))
+    _pass_over(damaged)
+
+
+def _pass_over(damaged: list[str]) -> None:
+    for message in damaged:
+        print(f"passed over: {message}", file=sys.stderr)
+
+
 def _row(sweep: SweepPaths, manifest: dict[str, Any], planned: dict[str, Any]) -> RunRow:
     progress = RunProgress(
         label=planned.get("label") or "",
@@ -228,7 +269,8 @@ def _row(sweep: SweepPaths, manifest: dict[str, Any], planned: dict[str, Any]) -
         state="pending",
     )
     infeasible = planned.get("state") == "infeasible"
-    return RunRow(planned, progress, 0 if infeasible else _evaluations_expected(manifest))
+    expected = 0 if infeasible else _evaluations_expected(manifest)
+    return RunRow(planned, progress, expected, max_attempts(manifest))
 
 
 def _evaluations_expected(manifest: dict[str, Any]) -> int:

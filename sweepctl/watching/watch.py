@@ -8,14 +8,17 @@ from pathlib import Path
 from sweepctl.holder import who_runs
 from sweepctl.watching.display import Display, make_display
 from sweepctl.watching.progress import ENDED, count_states
-from sweepctl.watching.status import RunRow, sweep_status
+from sweepctl.watching.status import RunRow, SweepStatus, sweep_status
 
 LOOK_S = 1.0
 _NAMES_SHOWN = 3
 
 
-def watch_sweep(runs_dir: Path, name: str | None, *, as_json: bool) -> None:
+def watch_sweep(runs_dir: Path, name: str | None, *, as_json: bool) -> SweepStatus:
     """Show how a sweep goes on, on stderr, or each change as a line of JSON on stdout. Ctrl-C ends it.
+
+    Returns:
+        The sweep as it was at the last look.
 
     Raises:
         ConfigError: when there is no such sweep.
@@ -27,6 +30,7 @@ def watch_sweep(runs_dir: Path, name: str | None, *, as_json: bool) -> None:
         else:
             with make_display() as display:
                 _show(watched, display)
+    return watched.status
 
 
 class WatchedSweep:
@@ -37,7 +41,7 @@ class WatchedSweep:
         self.status = sweep_status(runs_dir, name)
         self.progress = self.status.progress
         self._manifest_ns = _changed_ns(self.status.paths.manifest)
-        self._status_ns: dict[str, int] = {}
+        self._seen: dict[str, tuple[int, ...]] = {}
 
     @property
     def active(self) -> bool:
@@ -51,20 +55,23 @@ class WatchedSweep:
         if manifest_ns != self._manifest_ns:  # another invocation's plan
             self.status = sweep_status(self._runs_dir, paths.name)
             self.progress = self.status.progress
-            self._manifest_ns, self._status_ns = manifest_ns, {}
+            self._manifest_ns, self._seen = manifest_ns, {}
+        # First: what a process did before it ended is there when the runs are looked at.
+        self.status.holder = who_runs(paths)
         changed = [row for row in self.status.rows if self._may_have_changed(row)]
         for row in changed:
-            row.refresh()
-        self.status.holder = who_runs(paths)
+            row.refresh(self.status.holder)
         running = [run.label or run.name for run in self.progress.runs if run.state == "running"]
         self.progress.slots = max(self.progress.slots, len(running))
         self.progress.doing = self._doing(running)
         return changed
 
     def _may_have_changed(self, row: RunRow) -> bool:
-        name, changed_ns = row.progress.name, _changed_ns(row.progress.paths.status)
-        before, self._status_ns[name] = self._status_ns.get(name), changed_ns
-        return changed_ns != before or row.progress.state == "running"
+        paths = row.progress.paths
+        evaluated = sorted(paths.root.glob("eval/*"))  # a folder changes when a result is put into it
+        seen = tuple(map(_changed_ns, (paths.status, *evaluated)))
+        before, self._seen[row.progress.name] = self._seen.get(row.progress.name), seen
+        return seen != before or row.progress.state == "running" or row.progress.note is not None
 
     def _doing(self, running: list[str]) -> str:
         if running:
@@ -77,14 +84,14 @@ class WatchedSweep:
 
 
 def _show(watched: WatchedSweep, display: Display) -> None:
-    states: dict[str, str] = {}
+    said: dict[str, str] = {}
     while True:
         for row in watched.look():
             run = row.progress
-            before = states.get(run.name, run.state)
-            states[run.name] = run.state
-            if run.state != before and row.reason:
-                display.say(f"{run.label} {run.name} {run.state}: {row.reason}".lstrip())
+            before = said.get(run.name, row.said)
+            said[run.name] = row.said
+            if row.said != before and row.reason:
+                display.say(f"{run.label} {run.name} {row.said}: {row.reason}".lstrip())
         display.show(watched.progress)
         if not watched.active:
             break

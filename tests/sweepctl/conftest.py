@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,12 @@ retry: {max_attempts: 1}
 class FakeServer:
     """A guarded process that sleeps, in place of vLLM."""
 
-    def __init__(self, model, *, settings, socket, log, cores, device, while_waiting):
+    def __init__(self, model, *, settings, socket, log, cores, device, while_waiting, hold):
         while_waiting()
         self.model, self.socket, self.cores = model, socket, cores
-        self.process = GuardedProcess([sys.executable, "-S", "-c", "import time; time.sleep(600)"], log)
+        self.process = GuardedProcess(
+            [sys.executable, "-S", "-c", "import time; time.sleep(600)"], log, hold=hold
+        )
         self.stopped = False
 
     def healthy(self):
@@ -95,6 +98,14 @@ class FakeSweep:
         self.servers.append(server)
         with (self.runs_dir / "engines.txt").open("a") as file:
             file.write(f"{server.process.pid}\n")
+        slow = self.runs_dir / "slow_engine"
+        try:
+            while slow.exists() and slow.read_text() == "True":
+                keywords["while_waiting"]()
+                time.sleep(0.02)
+        except BaseException:
+            server.stop()
+            raise
         return server
 
     def calls(self) -> list[str]:

@@ -1,11 +1,15 @@
 """Several runs at once, several sweeps at once, and stopping them from elsewhere."""
 
 import json
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import FakeSweep
 
@@ -151,6 +155,101 @@ def test_stop_from_elsewhere(fake_sweep, tmp_path, started, now, behaviour):
     ]
     assert stop_sweep(fake_sweep.runs_dir, "fake", now=now).pid is None  # nothing runs any more
     fake_sweep.behave()
+    assert fake_sweep.run() == 0
+
+
+def test_a_second_stop_does_not_kill(fake_sweep, tmp_path, started):
+    """`stop` asks, however often; only `--now` does not wait."""
+    fake_sweep.behave(s0="stubborn")
+    process = started(tmp_path)
+    wait_for((fake_sweep.root / "s0" / "trace.jsonl").exists, "s0 to train")
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1.0)
+    assert process.poll() is None
+    assert stop_sweep(fake_sweep.runs_dir, "fake", now=True).pid == process.pid
+    assert process.wait(10) == 130
+
+
+def test_a_closed_terminal_drains(fake_sweep, tmp_path, started):
+    fake_sweep.behave(s0="hang")
+    process = started(tmp_path)
+    wait_for((fake_sweep.root / "s0" / "trace.jsonl").exists, "s0 to train")
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(10) == 130
+    status = json.loads((fake_sweep.root / "s0" / "status.json").read_text())
+    assert status["state"] == "interrupted"
+
+
+def test_a_holder_that_is_a_zombie_holds_nothing(fake_sweep):
+    fake_sweep.run(evaluate=False)
+    child = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    began = psutil.Process(child.pid).create_time()
+    wait_for(lambda: psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE, "the child to end")
+    said = {"pid": child.pid, "pid_started": began, "host": socket.gethostname(), "since_unix": 0.0}
+    (fake_sweep.root / ".lock.holder.json").write_text(json.dumps(said))
+    assert stop_sweep(fake_sweep.runs_dir, "fake", now=False).pid is None
+    child.wait()
+
+
+@pytest.mark.parametrize("error", [psutil.AccessDenied(1), psutil.NoSuchProcess(1)])
+def test_a_holder_that_is_not_ours_or_has_just_ended(fake_sweep, monkeypatch, error):
+    fake_sweep.run(evaluate=False)
+    me = psutil.Process()
+    said = {"pid": me.pid, "pid_started": me.create_time(), "host": socket.gethostname(), "since_unix": 0.0}
+    (fake_sweep.root / ".lock.holder.json").write_text(json.dumps(said))
+
+    def refuse(self, number):
+        raise error
+
+    monkeypatch.setattr(psutil.Process, "send_signal", refuse)
+    if isinstance(error, psutil.NoSuchProcess):
+        assert stop_sweep(fake_sweep.runs_dir, "fake", now=False).pid == me.pid
+    else:
+        with pytest.raises(SweepctlError, match=f"process {me.pid} .* is .*'s, who alone can stop it"):
+            stop_sweep(fake_sweep.runs_dir, "fake", now=False)
+
+
+def test_a_killed_sweep_is_waited_for_until_its_engine_has_gone(fake_sweep, tmp_path, started):
+    fake_sweep.behave(s0="hang")
+    process = started(tmp_path)
+    wait_for((fake_sweep.root / "s0" / "trace.jsonl").exists, "s0 to train")
+    guard = psutil.Process(int((fake_sweep.runs_dir / "engines.txt").read_text()))
+    guard.suspend()  # an engine that takes its time to end
+    process.kill()
+    process.wait()
+    fake_sweep.behave()
+    threading.Timer(2.0, guard.kill).start()
+    began = time.monotonic()
+    assert fake_sweep.run(patience=20.0) == 0
+    assert time.monotonic() - began >= 1.5
+    assert any(
+        "waiting for what an invocation that was killed has left" in line for line in fake_sweep.display.said
+    )
+
+
+@pytest.mark.parametrize("moment", ["engine", "backoff", "evaluation"])
+def test_stopping_while_it_waits(fake_sweep, tmp_path, started, moment):
+    """Not only runs can be stopped, and at once."""
+    text = fake_sweep.spec.read_text().replace("{max_attempts: 1}", "{max_attempts: 2, backoff: 60s}")
+    fake_sweep.spec.write_text(text.replace("[0, 1, 2, 3, 4]", "[0]"))
+    fake_sweep.behave(**{"s0": "fail" if moment == "backoff" else "succeed", "evaluation": "hang"})
+    (fake_sweep.runs_dir / "slow_engine").write_text(str(moment == "engine"))
+    process = started(tmp_path)
+    seen = {
+        "engine": fake_sweep.runs_dir / "engines.txt",
+        "backoff": fake_sweep.root / "s0" / "attempts.jsonl",
+        "evaluation": fake_sweep.runs_dir / "calls.jsonl",
+    }[moment]
+    word = {"engine": "", "backoff": "ended", "evaluation": "evaluation"}[moment]
+    wait_for(lambda: seen.exists() and word in seen.read_text(), moment)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 130
+    assert "go on with: sweepctl run" in process.stderr.read()
+    (fake_sweep.runs_dir / "slow_engine").unlink()
+    fake_sweep.behave()
+    fake_sweep.spec.write_text(fake_sweep.spec.read_text().replace("60s", "0.1s"))
     assert fake_sweep.run() == 0
 
 

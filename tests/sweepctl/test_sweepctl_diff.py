@@ -141,10 +141,11 @@ def test_runs_without_results_have_none(diff):
     assert "Accuracy (%): none" in out
 
 
-def test_a_broken_configuration_is_said(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"config": 3}'])
+def test_a_broken_configuration_is_said(tmp_path, monkeypatch, capsys, text):
     folder = write_synthetic_sweep(tmp_path, steps=2, questions=5)
     config = folder / "s0_opt16_sync16_lr0.0001" / "config.json"
-    config.write_text("{")
+    config.write_text(text)
     monkeypatch.setattr(sys, "argv", ["sweepctl", "diff", "Exp1", "Exp2", "--runs-dir", str(tmp_path)])
     with pytest.raises(SystemExit, match="2"):
         main()

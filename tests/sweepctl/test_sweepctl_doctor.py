@@ -15,13 +15,17 @@ from pathlib import Path
 import pytest
 from factories.sweep_factory import write_synthetic_sweep
 
+from results.ingest import ingest
 from sweepctl.cli import main
 from sweepctl.doctor import engine, resources, software
 from sweepctl.doctor.engine import check_engine
 from sweepctl.doctor.finding import Status
+from sweepctl.doctor.leases import check_leases
 from sweepctl.doctor.leftovers import check_leftovers
 from sweepctl.doctor.records import check_records
 from sweepctl.doctor.software import check_package, read_lock
+from sweepctl.running.flock import LockFile
+from sweepctl.running.lease import lease_devices
 from trainer.builtin import MODEL_DIR
 from trainer.engine import check as engine_check
 from trainer.engine.protocol import Completion, EngineCounters
@@ -83,8 +87,12 @@ def cut_weights(run):
     weights.write_bytes(weights.read_bytes()[:-1])
 
 
-def garble_weights(run):
-    (run.checkpoint(STEPS) / "model.safetensors").write_bytes(struct.pack("<Q", 5) + b"{nonsense")
+def garble_weights(header):
+    def garble(run):
+        weights = run.checkpoint(STEPS) / "model.safetensors"
+        weights.write_bytes(struct.pack("<Q", len(header)) + header)
+
+    return garble
 
 
 def own_result_without_metadata(run):
@@ -129,7 +137,23 @@ BROKEN = {
     ),
     "a group without a fate": (lose_a_fate, "conservation", Status.PROBLEM, "do not publish"),
     "weights cut short": (cut_weights, "checkpoints", Status.PROBLEM, "remove it"),
-    "weights that are none": (garble_weights, "checkpoints", Status.PROBLEM, "remove it"),
+    **{
+        f"weights whose header is {header.decode()}": (
+            garble_weights(header),
+            "checkpoints",
+            Status.PROBLEM,
+            "remove it",
+        )
+        for header in (
+            b"{nonsense",
+            b"[]",
+            b'{"x": 3}',
+            b'{"x": {}}',
+            b'{"x": {"data_offsets": [0]}}',
+            b'{"x": {"data_offsets": [0, null]}}',
+            b'{"x": {"data_offsets": {"1": 1}}}',
+        )
+    },
     "no config.json in a checkpoint": (
         lambda run: (run.checkpoint(STEPS) / "config.json").unlink(),
         "checkpoints",
@@ -289,11 +313,70 @@ class TestLeftovers:
         assert found["sweep staleness"].status is Status.WARNING
         assert found["sweep staleness"].found.startswith("s1_opt8_sync8_lr5e-05: said to be running")
 
+    def test_a_status_that_is_none(self, short, tmp_path):
+        root = write_synthetic_sweep(tmp_path, steps=2, questions=5)
+        (root / RUN / "status.json").write_text("{")
+        found = [each for each in check_leftovers(tmp_path, (short,)) if each.check == "sweep staleness"]
+        assert [each.status for each in found] == [Status.PROBLEM]
+        assert str(root / RUN / "status.json") in found[0].found
+
+    def test_evaluations_that_were_cut_off(self, short, tmp_path):
+        root = write_synthetic_sweep(tmp_path, steps=2, questions=5)
+        gone = ended_pid()
+        dead = [
+            root / RUN / "eval" / "step_000002" / f".writing-{gone}-abc",
+            root / "base_models" / "builtin_tiny" / f".writing-{gone}-abc",
+        ]
+        for folder in (*dead, dead[0].with_name(f".writing-{os.getpid()}-abc")):
+            folder.mkdir(parents=True)
+        found = {finding.check: finding for finding in check_leftovers(tmp_path, (short,))}
+        assert found["sweep staleness"].status is Status.WARNING
+        assert set(found["sweep staleness"].advice.split()) - {"rm", "-r"} == set(map(str, dead))
+
+    def test_the_store_counts_its_sweeps(self, short, tmp_path):
+        write_synthetic_sweep(tmp_path, steps=2, questions=5)
+        ingest(tmp_path)
+        found = {finding.check: finding for finding in check_leftovers(tmp_path, (short,))}
+        assert ": 1 sweep, as of " in found["store"].found
+
     def test_a_store_that_is_none(self, short, tmp_path):
         (tmp_path / "results.duckdb").write_text("no database" * 100)
         found = {finding.check: finding for finding in check_leftovers(tmp_path, (short,))}
         assert found["store"].status is Status.PROBLEM
         assert "--rebuild" in found["store"].advice
+
+
+class TestLeases:
+    def test_a_folder_without_locks(self, tmp_path):
+        assert check_leases(tmp_path / "none").found == "none is in use by a sweep"
+        assert not (tmp_path / "none").exists()
+
+    def test_only_a_lock_that_is_held_counts(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("SWEEPCTL_LEASE_DIR", str(tmp_path))
+        lease = {"at_least": 1, "say": print, "while_waiting": lambda: None}
+        with lease_devices("core", ["2"], sweep="ended", **lease):
+            pass
+        with (
+            lease_devices("core", ["0", "1"], sweep="first", **lease),
+            lease_devices("gpu", ["0"], sweep="second", **lease),
+        ):
+            found = check_leases(tmp_path)
+        me = f"process {os.getpid()}"
+        assert found.status is Status.OK
+        assert found.found == f"core 0, core 1: sweep first, {me}; gpu 0: sweep second, {me}"
+        assert check_leases(tmp_path).found == "none is in use by a sweep"
+
+    def test_one_that_outlived_its_sweep(self, tmp_path):
+        lock = LockFile.take(tmp_path / "core-0.lock")
+        lock.write(json.dumps({"pid": ended_pid(), "sweep": "gone"}))
+        found = check_leases(tmp_path)
+        assert found.status is Status.WARNING
+        assert found.found.startswith("core 0: sweep gone, process ")
+        assert found.found.endswith(" that is gone; something it started still lives")
+        assert str(tmp_path / "core-0.lock") in found.advice
+        lock.write("{")
+        assert check_leases(tmp_path).found == "core 0: in use, nothing says by whom"
+        lock.release()
 
 
 CHECK = """
@@ -414,13 +497,13 @@ class TestCommand:
         code, out = self.doctor(monkeypatch, capsys, "Exp1", "--runs-dir", str(run.root.parents[1]))
         assert code == 1
         assert "→ remove it; if it is the last, run it again: `sweepctl run SPEC --force --only" in out
-        assert out.splitlines()[-1] == "1 problems, 0 warnings, 5 ok"
+        assert out.splitlines()[-1] == "1 problem, 0 warnings, 5 ok"
 
     def test_a_machine_without_the_engine(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(engine, "check_engine", lambda: pytest.fail("the engine was started"))
         code, out = self.doctor(monkeypatch, capsys, "--no-engine", "--json", "--runs-dir", str(tmp_path))
         content = json.loads(out)
         assert code == (not content["healthy"])
-        assert {"python", "torch", "gpu", "cores", "scratch", "store"} <= {
+        assert {"python", "torch", "gpu", "cores", "devices", "scratch", "store"} <= {
             finding["check"] for finding in content["findings"]
         }

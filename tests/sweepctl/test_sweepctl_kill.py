@@ -69,6 +69,7 @@ def test_kills_lose_nothing_and_do_nothing_twice(fake_sweep, tmp_path, seed, slo
 def assert_whole(folder):
     """Every file can be read, and none is a leftover of being written."""
     assert list(folder.rglob("*.partial")) == []
+    assert list(folder.rglob("*.set-aside-*")) == []
     for path in folder.rglob("*.json"):
         json.loads(path.read_text())
     for path in folder.rglob("*.jsonl"):

@@ -12,6 +12,7 @@ from factories.written_sweep import WrittenSweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweepctl.attempts import append_attempt
 from sweepctl.watching import logs
 from sweepctl.watching.logs import LogReader, print_log
 from trainer.errors import ConfigError
@@ -182,6 +183,26 @@ def test_a_log_that_is_replaced_is_followed_from_its_beginning(sweep, following,
         log.write_bytes(b"second attempt\n")
 
     following([lambda: None, replace, log.unlink, lambda: sweep.status("s1", "failed")])
+    assert capfdbinary.readouterr().out == b"first attempt\nsecond attempt\n"
+
+
+def test_a_log_is_followed_while_the_run_waits_for_another_attempt(sweep, following, capfdbinary):
+    paths = sweep.run("s1", "failed", log=b"first attempt\n", reason="the loss is not finite")
+    sweep.hold(since_unix=time.time() - 60)
+    append_attempt(paths, "started")
+    append_attempt(paths, "ended", state="failed", reason="the loss is not finite")
+
+    def again():
+        sweep.status("s1", "running")
+        append_attempt(paths, "started")
+        with paths.log.open("ab") as file:
+            file.write(b"second attempt\n")
+
+    def end():
+        sweep.status("s1", "failed")
+        append_attempt(paths, "ended", state="failed", reason="the loss is not finite")
+
+    following([lambda: None, again, end])
     assert capfdbinary.readouterr().out == b"first attempt\nsecond attempt\n"
 
 

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import sys
+import tempfile
 
 import pytest
 from factories.sweep_factory import write_synthetic_sweep
@@ -149,6 +151,42 @@ def test_what_cannot_be_asked_is_one_message(query, sql, said):
     for words in said:
         assert words in err
     assert "\n\n" not in err
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "EXPLAIN ANALYZE COPY (SELECT 1 AS a) TO '{}'",
+        "SELECT * FROM read_csv('{}')",
+        "SELECT * FROM read_text('{}')",
+        "SELECT * FROM glob('{}')",
+        "PRAGMA import_database('{}')",
+    ],
+)
+def test_no_other_file_is_read_or_written(query, tmp_path, sql):
+    file = tmp_path / "other.csv"
+    file.write_text("secret\n")
+    code, out, err = query(sql.format(file))
+    assert (code, out) == (2, "")
+    assert "only the store is read" in err
+    assert file.read_text() == "secret\n"
+
+
+@pytest.mark.parametrize("sql", ["SET enable_external_access = true", "PRAGMA enable_external_access = true"])
+def test_the_store_stays_shut(query, sql):
+    assert "SET is refused" in query(sql)[2]
+
+
+def test_a_plan_is_explained(query):
+    assert "run_name" in query("EXPLAIN SELECT run_name FROM runs", "--json")[1]
+
+
+def test_what_does_not_fit_into_memory_is_spilled_where_nothing_stays(query, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sql = "SELECT current_setting('temp_directory') AS folder"
+    ((folder,),) = [row.values() for row in json.loads(query(sql, "--json")[1])]
+    assert folder.startswith(f"{tmp_path}/sweepctl-query-{os.getpid()}-")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_format_at_a_time(query):

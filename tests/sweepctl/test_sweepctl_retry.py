@@ -13,6 +13,7 @@ from sweepctl.attempts import (
     read_attempts,
     retry_at_unix,
 )
+from trainer.errors import EngineError
 from trainer.paths import RunPaths
 from trainer.records import RunState
 
@@ -142,6 +143,54 @@ def test_consecutive_failures_count_runs_not_attempts(sweep):
     assert sweep.state("s2") == "succeeded"
 
 
+def test_a_failure_that_waits_for_its_retry_is_not_forgotten_when_the_rest_is_skipped(sweep):
+    change(sweep, "backoff: 0.2", "backoff: 60")
+    change(sweep, "retry: {", "stop_after_consecutive_failures: 1\nretry: {")
+    sweep.behave(s0="fail", s1="misconfigured")
+    assert sweep.run() == 1
+    status = json.loads((sweep.root / "s0" / "status.json").read_text())
+    assert (status["state"], status["reason"]) == ("failed", "the loss is not finite")
+    assert sweep.state("s2") == "skipped"
+    assert any(line.startswith("failed: s0, s1") for line in sweep.display.said)
+
+
+def test_an_evaluation_that_fails_is_tried_again(sweep):
+    sweep.spec.write_text(SPEC + "eval: {num_fewshot: [0]}\n")
+    sweep.behave(evaluation="once:fail")
+    assert sweep.run() == 0
+    assert sweep.calls().count("evaluation") == 2
+    assert any("evaluating again in 0s; results that are there stay" in line for line in sweep.display.said)
+
+
+def test_an_evaluation_that_is_wrong_is_not(sweep):
+    sweep.spec.write_text(SPEC + "eval: {num_fewshot: [0]}\n")
+    sweep.behave(evaluation="misconfigured")
+    assert sweep.run() == 1
+    assert sweep.calls().count("evaluation") == 1
+
+
+def test_an_evaluation_that_stands_still_is_ended(sweep):
+    sweep.spec.write_text(SPEC + "eval: {num_fewshot: [0]}\ntimeout: {idle: 1s}\n")
+    sweep.behave(evaluation="once:hang")
+    assert sweep.run() == 0
+    assert sweep.calls().count("evaluation") == 2
+    assert any("nothing new for timeout.idle = 1s" in line for line in sweep.display.said)
+
+
+def test_the_log_of_an_engine_that_did_not_start_is_shown(sweep):
+    change(sweep, "max_attempts: 3", "max_attempts: 1")
+    (sweep.root / "s0").mkdir(parents=True)
+
+    def refuse(model, *, log, **keywords):
+        log.write_text("no memory\n")
+        raise EngineError("it ended")
+
+    sweep._start = refuse
+    assert sweep.run(only="s0") == 1
+    said = "\n".join(sweep.display.said)
+    assert f"log: {sweep.root / 'engine.log'}\n  | no memory" in said
+
+
 def attempts(*events):
     """`f` failed, `n` failed for good, `s` succeeded, `i` interrupted, `r` reset, `b` begun, no end seen."""
     kinds = {
@@ -178,6 +227,9 @@ def test_when_the_next_attempt_begins():
     assert retry_at_unix(attempts(*"bf"), 10.0) == 1 + 10
     assert retry_at_unix(attempts(*"bfbfbf"), 10.0) == 5 + 40
     assert retry_at_unix(attempts(*"bfr"), 10.0) == 0
+    # The attempt after the failure was begun, so the wait is over.
+    assert retry_at_unix(attempts(*"bfbi"), 10.0) == 0
+    assert retry_at_unix(attempts(*"bfb"), 10.0) == 0
 
 
 def test_a_torn_line_loses_nothing_else(tmp_path):

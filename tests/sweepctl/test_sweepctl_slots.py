@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import threading
 import time
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweepctl.running import slots
+from sweepctl.running.flock import LockFile
 from sweepctl.running.lease import lease_devices, lease_folder
 from sweepctl.running.slots import Share, Slot, choose_share, parse_devices
 from sweepctl.spec.model import ResourcesSpec
@@ -87,6 +89,12 @@ def test_a_list_of_devices_that_is_none(text):
         parse_devices(text)
 
 
+def test_a_device_named_twice_counts_once(machine):
+    machine("core", "0", "1")
+    share = choose_share(ResourcesSpec(devices=(0, 0)))
+    assert (share.devices, share.at_least) == (("0",), 1)
+
+
 def test_lists_of_devices():
     assert parse_devices("0,2-4, 3") == ("0", "2", "3", "4")
 
@@ -110,9 +118,9 @@ def lease(devices, at_least, said=None, while_waiting=lambda: None, sweep="secon
 
 def test_what_is_free_is_taken_beside_another_sweep(leases):
     with lease(("0", "1"), 2, sweep="first") as first, lease(("0", "1", "2"), 1) as second:
-        assert (first, second) == (("0", "1"), ("2",))
+        assert (first.devices, second.devices) == (("0", "1"), ("2",))
     with lease(("0", "1"), 2) as again:
-        assert again == ("0", "1")
+        assert again.devices == ("0", "1")
 
 
 def test_a_sweep_waits_for_devices_and_says_for_whose(leases):
@@ -132,7 +140,7 @@ def test_a_sweep_waits_for_devices_and_says_for_whose(leases):
     with lease(("1", "2"), 2, said, while_waiting=release.set) as mine:
         order.append("second has")
     thread.join()
-    assert mine == ("1", "2")
+    assert mine.devices == ("1", "2")
     assert order == ["first has", "first is done", "second has"]
     assert said == [
         f"waiting for core 1, in use by sweep first (process {os.getpid()}); --devices chooses others"
@@ -150,13 +158,50 @@ def test_waiting_can_be_broken_off_and_takes_nothing(leases):
         with pytest.raises(EnoughError), lease(("0", "1"), 2, while_waiting=stop):
             pass
         with lease(("0",), 1) as free:
-            assert free == ("0",)
+            assert free.devices == ("0",)
+
+
+def test_two_sweeps_at_once_do_not_get_some_of_the_devices_each(leases):
+    """Whoever comes first has all; nobody sees devices that another only tries."""
+    devices = tuple(map(str, range(6)))
+    got, barrier, lock = [], threading.Barrier(4), threading.Lock()
+
+    def take():
+        barrier.wait()
+        for _ in range(10):
+            with lease(devices, 1, while_waiting=lambda: None) as mine, lock:
+                got.append(len(mine.devices))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(got) == {6}
+
+
+def test_fewer_devices_than_there_are_is_said(leases):
+    said = []
+    with lease(("0",), 1, sweep="first"), lease(("0", "1", "2"), 1, said):
+        assert said == ["taking cores 1, 2; in use by others: core 0"]
+
+
+def test_what_a_killed_sweep_has_left_still_holds_its_devices(leases):
+    with lease(("0",), 1) as mine:
+        left = subprocess.Popen(["sleep", "60"], pass_fds=mine.descriptors)
+    try:
+        assert LockFile.take(leases / "core-0.lock") is None
+    finally:
+        left.kill()
+        left.wait()
+    taken = LockFile.take(leases / "core-0.lock")
+    assert taken is not None
+    taken.release()
 
 
 def test_a_lease_of_a_process_that_was_killed_is_free(leases):
     # The lock went with the process; only its word lies there still.
     leases.mkdir(parents=True)
-    (leases / "core-0.lock").touch()
-    (leases / "core-0.json").write_text(json.dumps({"pid": 1, "sweep": "dead"}))
+    (leases / "core-0.lock").write_text(json.dumps({"pid": 1, "sweep": "dead"}))
     with lease(("0",), 1) as mine:
-        assert mine == ("0",)
+        assert mine.devices == ("0",)

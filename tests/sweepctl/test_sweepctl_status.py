@@ -2,17 +2,24 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 from factories.written_sweep import WrittenSweep, resumed_line, step_line
 
+from sweepctl.attempts import append_attempt
 from sweepctl.cli import main
+from sweepctl.plan.plan import load_plan
+from sweepctl.running.manifest import write_manifest
 from sweepctl.watching import watch
+from sweepctl.watching.show import resume_command
+from sweepctl.watching.status import read_manifest
 
 
 @pytest.fixture
@@ -118,6 +125,7 @@ def test_json_has_all_of_it(cli, sweep):
         "label": "Exp2",
         "run_name": "s1",
         "state": "running",
+        "note": None,
         "reason": None,
         "attempt": 2,
         "step": 10,
@@ -142,12 +150,48 @@ def test_a_damaged_status_hides_no_other_run(cli, sweep):
     assert err == f"error: {sweep.paths.root}/s0/status.json: not a run's status (1 errors); remove it\n"
 
 
+def test_a_run_that_waits_for_another_attempt_is_no_failed_one(cli, sweep):
+    sweep.hold(since_unix=time.time() - 60)
+    append_attempt(sweep.paths.run("s2"), "started")
+    append_attempt(sweep.paths.run("s2"), "ended", state="failed", reason="the loss is not finite")
+    out = status(cli, sweep)[1]
+    assert ["Exp3", "s2", "to", "be", "tried", "again"] in [line.split()[:6] for line in out.splitlines()]
+    assert "s2 to be tried again: the loss is not finite\n  log: " in out
+    assert "1 running, 1 skipped, 2 waiting" in out
+    row = json.loads(status(cli, sweep, "--json")[1])["runs"][2]
+    assert (row["state"], row["note"]) == ("pending", "to be tried again")
+    sweep.let_go()
+    assert "s2 failed: the loss is not finite\n" in status(cli, sweep)[1]
+
+
+def test_the_command_to_go_on_plans_the_same_sweep(fake_sweep, tmp_path, monkeypatch):
+    """Also where --set changed the spec itself, and with values that a shell would read."""
+    given = ["seeds=[0, 1]", "eval.limit=50", "resources.concurrency=2", "max_steps=2"]
+    plan = load_plan(fake_sweep.spec, "auto", given, fake_sweep.runs_dir)
+    write_manifest(plan, trains=False)
+    words = shlex.split(resume_command(read_manifest(plan.paths), fake_sweep.runs_dir))
+    assert words[:3] == ["sweepctl", "run", str(fake_sweep.spec)]
+    assert [value for option, value in pairwise(words) if option == "--set"] == given
+
+
+def test_a_damaged_manifest_hides_no_other_sweep(cli, sweep):
+    damaged = WrittenSweep(sweep.runs_dir, "damaged").paths.manifest
+    damaged.write_text("{")
+    word = f"passed over: {damaged}: not a sweep's manifest; `sweepctl run` writes it again\n"
+    code, out, err = status(cli, sweep)
+    assert (code, out.startswith("demo [cpu]"), err) == (0, True, word)
+    assert cli("doctor", "s0", "--runs-dir", sweep.runs_dir)[2] == word
+    assert cli("doctor", "demo/s0", "--runs-dir", sweep.runs_dir)[2] == ""
+    assert status(cli, sweep, "damaged")[0] == 2
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"runs": [1]}', '{"runs": [{"label": "Exp1"}]}'])
 def test_a_damaged_manifest_is_one_message(cli, sweep, text):
     sweep.paths.manifest.write_text(text)
     code, out, err = status(cli, sweep)
     assert (code, out) == (2, "")
-    assert err.endswith("not a sweep's manifest; `sweepctl run` writes it again\n")
+    message = "not a sweep's manifest; `sweepctl run` writes it again"
+    assert err == f"error: {sweep.paths.manifest}: {message}\n"
 
 
 def test_a_manifest_of_runs_made_elsewhere_may_say_little(cli, tmp_path):
@@ -250,6 +294,31 @@ def test_watch_goes_on_until_nothing_runs_any_more(cli, sweep):
     assert (code, out) == (0, "")
     assert "Exp2 s1 failed: the disk is full\n" in err
     assert err.splitlines()[-1].endswith("nothing of demo runs any more; sweepctl status demo")
+
+
+def test_watch_ends_as_status_does_where_a_status_is_damaged(cli, sweep):
+    sweep.status("s1", "succeeded")
+    sweep.paths.run("s0").status.write_text("{")
+    code, _, err = status(cli, sweep, "--watch")
+    assert code == 2
+    assert err.endswith(f"error: {sweep.paths.root}/s0/status.json: not a run's status (1 errors); remove it\n")
+
+
+def test_an_evaluation_after_the_run_is_a_change(sweep):
+    watched = watch.WatchedSweep(sweep.runs_dir, "demo")
+    watched.look()
+    result = sweep.paths.run("s0").evaluation("step_000040", "arithmetic_cot", 4)
+    result.write_text("{}")
+    assert {row.progress.name: row.evaluations for row in watched.look()} == {"s0": 2, "s1": 0}
+
+
+def test_a_run_is_not_expected_again_when_who_tried_it_is_gone(sweep):
+    sweep.hold(since_unix=time.time() - 60)
+    append_attempt(sweep.paths.run("s2"), "ended", state="failed")
+    watched = watch.WatchedSweep(sweep.runs_dir, "demo")
+    assert {row.progress.name: row.said for row in watched.look()}["s2"] == "to be tried again"
+    sweep.let_go()
+    assert {row.progress.name: row.said for row in watched.look()}["s2"] == "failed"
 
 
 def test_a_watched_sweep_is_read_only_where_it_may_have_changed(sweep):
