@@ -81,6 +81,11 @@ class SweepPaths:
         """The spec as resolved, the plan, the environment and the state of git."""
         return self.root / "sweep.json"
 
+    @property
+    def spec(self) -> Path:
+        """The spec as it was written, when it was last run."""
+        return self.root / "spec.yaml"
+
     def git_diff(self, sha256: str) -> Path:
         """What a working tree had beside its last commit, by the digest that the manifest has of it."""
         return self.root / f"git-{sha256[:12]}.diff"

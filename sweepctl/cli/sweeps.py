@@ -67,10 +67,12 @@ def run(
     if dry_run:
         from sweepctl.plan.plan import load_plan  # noqa: PLC0415
         from sweepctl.plan.show import print_plan  # noqa: PLC0415
+        from sweepctl.running.slots import choose_share  # noqa: PLC0415
 
         planned = load_plan(
             spec, profile, overrides or [], runs_dir, only=only, rerun_on=frozenset(rerun_on or ())
         )
+        choose_share(planned.resolved.spec.resources, devices, concurrency)  # refuses what `run` would
         print_plan(planned, retry_failed=retry_failed, force=force)
         return
     from sweepctl.commands.run import RunRequest, run_sweep  # noqa: PLC0415

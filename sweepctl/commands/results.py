@@ -1,6 +1,7 @@
 """`sweepctl report` and `sweepctl ingest`."""
 
 import json
+import sys
 from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
@@ -22,6 +23,8 @@ def print_report(runs_dir: Path, sweep: str | None, output_format: str, out: Pat
     """
     if output_format not in FORMATS:
         raise ConfigError(f"--format {output_format}: there is {', '.join(FORMATS)}")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or name another file")
     name = find_sweep(runs_dir, sweep).name
     from results.ingest import ingest  # noqa: PLC0415 - duckdb and scipy are slow to import
     from results.render import render_json, render_markdown, render_terminal  # noqa: PLC0415
@@ -45,6 +48,7 @@ def print_report(runs_dir: Path, sweep: str | None, output_format: str, out: Pat
             raise ConfigError(
                 f"--out {out}: cannot be written: {error.strerror}; name a file that you may write"
             ) from None
+        print(f"written to {out}", file=sys.stderr)
 
 
 def print_ingest(runs_dir: Path, *, rebuild: bool, as_json: bool) -> None:

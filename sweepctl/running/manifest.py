@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,14 @@ def write_manifest(plan: Plan, *, trains: bool) -> None:
         new.update({key: earlier[key] for key in ("environment", "git") if key in earlier})
     else:
         new["git"] = _record_git(plan)
+    _copy_spec(plan)
     write_atomically(plan.paths.manifest, json.dumps(new, indent=2))
+
+
+def _copy_spec(plan: Plan) -> None:
+    """Keep the spec as it was written: the file itself may change, or be in no repository."""
+    with suppress(OSError):  # it was read a moment ago; what it said is in the manifest
+        write_atomically(plan.paths.spec, Path(plan.resolved.file).read_text(encoding="utf-8"))
 
 
 def _record_git(plan: Plan) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from sweepctl.commands.export import export_sweep
 from sweepctl.commands.import_ import import_folder
 from sweepctl.exchange import building, pack
 from sweepctl.exchange.building import copy
-from sweepctl.exchange.layout import Item, PurePosixPath, evaluation_items, run_items, unpacked
+from sweepctl.exchange.json_lines import drop_torn_line
+from sweepctl.exchange.layout import PurePosixPath, evaluation_items, run_items, unpacked
 from trainer.errors import ConfigError, StorageError
 from trainer.paths import SweepPaths, metadata_path, samples_path
 
@@ -150,6 +151,7 @@ def test_checkpoints_can_be_left_out(sweep, tmp_path, capsys):
     assert "checkpoints were left out" in (archive / "NOTES.md").read_text()
     summary = json.loads(capsys.readouterr().out)
     assert summary["files"] == len(files_of(archive))
+    assert summary["size_bytes"] == sum(len(content) for content in files_of(archive).values())
     assert len(bring_back(archive, tmp_path / "elsewhere").run(FIRST).checkpoints()) == 0
 
 
@@ -197,7 +199,7 @@ def test_a_checkpoint_that_its_run_removes_meanwhile_is_left_out(sweep, tmp_path
     def copy_late(item, folder):
         if item.checkpoint == PurePosixPath("checkpoints", FIRST, "step_000006"):
             shutil.rmtree(item.source.parent, ignore_errors=True)
-        copy(item, folder)
+        return copy(item, folder)
 
     monkeypatch.setattr(pack, "copy", copy_late)
     archive = export(sweep, tmp_path / "archive")
@@ -205,6 +207,50 @@ def test_a_checkpoint_that_its_run_removes_meanwhile_is_left_out(sweep, tmp_path
     remark = f"checkpoints/{FIRST}/step_000006 was removed by its run while it was copied: it is left out"
     assert remark in capsys.readouterr().out
     assert remark in (archive / "NOTES.md").read_text()
+
+
+def test_a_checkpoint_removed_before_its_size_is_asked_for_is_left_out(sweep, tmp_path, monkeypatch, capsys):
+    def require_late(items, target):
+        shutil.rmtree(sweep.run(FIRST).checkpoint(6))
+        return building.require_space(items, target)
+
+    monkeypatch.setattr(pack, "require_space", require_late)
+    archive = export(sweep, tmp_path / "archive")
+    assert sorted(path.name for path in (archive / "checkpoints" / FIRST).iterdir()) == ["step_000012"]
+    assert f"checkpoints/{FIRST}/step_000006 was removed by its run" in capsys.readouterr().out
+
+
+def test_of_a_checkpoint_that_is_being_removed_no_part_is_exported(sweep, tmp_path, monkeypatch, capsys):
+    checkpoint = sweep.run(FIRST).checkpoint(6)
+    (checkpoint / "model.safetensors").unlink()  # the part that is gone when the files are listed
+    (checkpoint / "tokenizer.json").write_text("{}")
+
+    def copy_early(item, folder):
+        copied = copy(item, folder)
+        if item.source.parent == checkpoint:
+            shutil.rmtree(checkpoint)
+        return copied
+
+    monkeypatch.setattr(pack, "copy", copy_early)
+    archive = export(sweep, tmp_path / "archive")
+    assert sorted(path.name for path in (archive / "checkpoints" / FIRST).iterdir()) == ["step_000012"]
+    assert f"checkpoints/{FIRST}/step_000006 was removed by its run" in capsys.readouterr().out
+
+
+def test_what_is_copied_from_read_only_files_can_be_written(sweep, tmp_path):
+    def read_only(folder):
+        return [path for path in folder.rglob("*") if path.is_file() and not path.stat().st_mode & 0o200]
+
+    def make_read_only(folder):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.chmod(0o444)
+
+    make_read_only(sweep.root)
+    archive = export(sweep, tmp_path / "archive")
+    assert read_only(archive) == []
+    make_read_only(archive)
+    assert read_only(bring_back(archive, tmp_path / "elsewhere").root) == []
 
 
 def test_nothing_is_left_of_an_export_that_fails(sweep, tmp_path, monkeypatch):
@@ -240,13 +286,28 @@ def test_an_unknown_sweep_is_told_with_the_nearest_name(sweep, tmp_path):
         export_sweep(sweep.root.parent, "stalenes", tmp_path / "a", checkpoints=True, as_json=False)
 
 
-@given(content=st.binary(max_size=300) | st.text(alphabet="ab\n", max_size=300).map(str.encode))
+OBJECT = st.dictionaries(st.text(max_size=3), st.text(max_size=20), max_size=3).map(json.dumps).map(str.encode)
+
+
+@given(lines=st.lists(OBJECT, max_size=4), last=OBJECT, cut=st.integers(0, 200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
-def test_of_json_lines_the_whole_ones_are_copied(content, tmp_path):
-    source = tmp_path / "trace.jsonl"
-    source.write_bytes(content)
-    copy(Item(source, PurePosixPath("out.jsonl")), tmp_path)
-    assert (tmp_path / "out.jsonl").read_bytes() == content[: content.rfind(b"\n") + 1]
+def test_of_json_lines_a_torn_one_is_cut_and_one_that_lacks_only_its_newline_stays(
+    lines, last, cut, tmp_path
+):
+    path = tmp_path / "trace.jsonl"
+    whole = b"".join(line + b"\n" for line in lines)
+    path.write_bytes(whole + last[:cut])
+    drop_torn_line(path)
+    assert path.read_bytes() == whole + (last if cut >= len(last) else b"")
+
+
+@given(content=st.binary(max_size=300))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+def test_what_is_no_json_at_the_end_is_cut_whatever_it_is(content, tmp_path):
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(content + b"\n" + b"\xff" * 70000)  # more than is read at once
+    drop_torn_line(path)
+    assert path.read_bytes() == content + b"\n"
 
 
 NAMES = st.text(alphabet="ab0_.-", min_size=1, max_size=12).filter(lambda name: name.strip(".") != "")

@@ -223,6 +223,16 @@ def test_a_result_of_several_tasks_is_read_task_by_task(tmp_path):
     }
 
 
+def test_the_last_question_counts_though_its_line_lacks_the_newline(tmp_path):
+    path = samples_path(write_results(tmp_path / "in", "exp1", 1))
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    as_given = path.read_bytes()
+    report_of(take(tmp_path / "in", tmp_path / "runs"))
+    (counted,) = Store(tmp_path / "runs").query("SELECT count(*) AS n FROM eval_samples")["n"]
+    assert counted == 40
+    assert path.read_bytes() == as_given, "the source is only read"
+
+
 def test_a_result_of_our_own_whose_metadata_was_lost_still_counts(tmp_path):
     write_results(tmp_path / "in", "exp1", 1, config={"model": "EngineModel"})
     assert len(report_of(take(tmp_path / "in", tmp_path / "runs")).accuracy) == 1
@@ -485,6 +495,64 @@ def test_notes_may_be_edited_and_whole_checkpoints_left_out(archive, tmp_path):
     listing = archive / "MANIFEST.sha256"
     listing.write_text(listing.read_text() + f"{'0' * 64}  checkpoints/a/step_000001/model.safetensors\n")
     assert len(list(take(archive, tmp_path / "runs").root.glob("*/trace.jsonl"))) == 2
+
+
+def test_what_was_added_to_an_archive_is_left_out_and_said(archive, tmp_path, capsys):
+    run = first_trace(archive).parent.name
+    added = [
+        "configs/evil.json",
+        "traces/evil/trace.jsonl",
+        f"traces/{run}/extra.log",
+        f"eval_results/arithmetic_cot/step_000012/{run}_7shot.json",
+    ]
+    for name in added:
+        (archive / name).parent.mkdir(exist_ok=True)
+        (archive / name).write_text("{}")
+    sweep = take(archive, tmp_path / "runs")
+    shown = capsys.readouterr().out
+    for name in added:
+        assert f"note: {name}: left out, MANIFEST.sha256 does not list it" in shown
+    assert not (sweep.root / "evil").exists()
+    assert not (sweep.run(run).root / "extra.log").exists()
+    assert list(sweep.root.rglob("*_7shot.json")) == []
+
+
+def test_of_many_added_files_a_few_are_named(archive, tmp_path, capsys):
+    for number in range(1200):
+        (archive / "traces" / f"{number:04d}.txt").write_text("")
+    take(archive, tmp_path / "runs")
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 6
+    assert notes[-1] == "note: so are 1,195 other files"
+
+
+def unlist(archive, name):
+    listing = archive / "MANIFEST.sha256"
+    lines = listing.read_text().splitlines(keepends=True)
+    listing.write_text("".join(line for line in lines if not line.endswith(f"  {name}\n")))
+
+
+def test_a_manifest_that_the_checksums_do_not_have_is_refused(archive, tmp_path):
+    unlist(archive, "sweep.json")
+    message = refusal(archive, tmp_path / "runs")
+    assert message == f"{archive / 'MANIFEST.sha256'}: does not list sweep.json; get the archive again"
+
+
+def test_an_archive_without_its_checksums_or_its_manifest_is_refused(archive, tmp_path):
+    (archive / "sweep.json").unlink()
+    assert f"{archive / 'sweep.json'}: cannot be read: No such file" in refusal(archive, tmp_path / "runs")
+    (archive / "sweep.json").write_text("{}")
+    (archive / "MANIFEST.sha256").unlink()
+    assert "no MANIFEST.sha256: not an exported sweep" in refusal(archive, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", [".", "a\0b", "/etc/hostname", "a/../../b"])
+def test_a_listed_name_that_is_none_is_told(name, archive, tmp_path):
+    listing = archive / "MANIFEST.sha256"
+    count = len(listing.read_text().splitlines())
+    listing.write_text(listing.read_text() + f"{'0' * 64}  {name}\n")
+    message = refusal(archive, tmp_path / "runs")
+    assert message == f"{listing}:{count + 1}: not a checksum and a name; get the archive again"
 
 
 def test_an_archive_reaches_nothing_outside_itself(archive, tmp_path):

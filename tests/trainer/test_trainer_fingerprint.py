@@ -7,12 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainer import fingerprint
 from trainer.config import RunConfig
 from trainer.fingerprint import file_fingerprint, folder_fingerprint, inputs
 
 LARGE = (64 << 20) + 4321
-"""Bytes of a file of which samples are read only."""
-SAMPLE = 1 << 20
+"""Bytes of a file whose fingerprint is remembered."""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A place to remember fingerprints that is not the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "sweepctl" / "fingerprints.json"
 
 
 @pytest.fixture
@@ -50,8 +57,8 @@ def test_dates_do_not_count(tmp_path):
     assert file_fingerprint(path) == before
 
 
-@pytest.mark.parametrize("position", [0, SAMPLE - 1, LARGE // 15, LARGE - SAMPLE, LARGE - 1])
-def test_a_large_file_that_differs_where_it_is_sampled(large, position):
+@pytest.mark.parametrize("position", [0, LARGE // 3, LARGE - 1])
+def test_a_large_file_that_differs_anywhere(large, position):
     before = file_fingerprint(large)
     with large.open("r+b") as file:
         file.seek(position)
@@ -62,6 +69,29 @@ def test_a_large_file_that_differs_where_it_is_sampled(large, position):
         file.write(b"\0")
     assert changed != before
     assert file_fingerprint(large) == before
+
+
+def test_a_large_file_is_read_once_until_it_changes(large, cache, monkeypatch):
+    reads = []
+
+    def read(path):
+        reads.append(path)
+        return f"{len(reads):016x}"
+
+    monkeypatch.setattr(fingerprint, "_read", read)
+    assert file_fingerprint(large) == file_fingerprint(large)
+    assert len(reads) == 1
+    os.utime(large, (1.0, 1.0))
+    file_fingerprint(large)
+    assert len(reads) == 2
+    cache.write_text("{")  # damaged: it is only a memory
+    file_fingerprint(large)
+    assert len(reads) == 3
+
+
+def test_without_a_place_to_remember_it_is_read_again(large, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/no")
+    assert file_fingerprint(large) == file_fingerprint(large)
 
 
 def test_a_large_file_of_another_size(large, tmp_path):
