@@ -1,7 +1,7 @@
 """The application, its exit codes, and how errors end it.
 
 Data goes to stdout, progress and errors to stderr. Exit codes: 0 all well, 1 some run failed, 2 a bad
-spec or usage, 3 a gate failed, 130 interrupted: the same command goes on.
+spec or usage, 130 interrupted: the same command goes on.
 """
 
 import sys
