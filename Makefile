@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv/bin
 
-.PHONY: help setup sweep test lint test-slow bench dashboard lock clean
+.PHONY: help setup sweep test lint test-slow bench dashboard docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ bench: setup ## The learner against a bare forward and backward; expansion of la
 	$(VENV)/python benchmarks/learner.py
 	$(VENV)/python benchmarks/expansion.py
 	$(VENV)/python benchmarks/startup.py
+
+docs: setup ## Write the pages and the schema that are made from the code
+	$(VENV)/python scripts/configuration_docs.py > docs/configuration.md
+	$(VENV)/python -m sweepctl schema > sweeps/sweep.schema.json
 
 lock: ## Resolve requirements/*.in again
 	scripts/lock.sh

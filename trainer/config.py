@@ -50,8 +50,11 @@ class RunConfig(Settings):
     """`builtin:tiny`, a local folder in Hugging Face format, or a name on the hub."""
     task: TaskSettings = TaskSettings()
     seed: NonNegativeInt = 0
+    """Decides the order of prompts and every completion's sampling."""
     max_steps: PositiveInt = 100
+    """Steps of the run, each of which trains one batch."""
     max_staleness: NonNegativeInt = 0
+    """s: how many steps a trained group may be behind the learner. 0 with `admission` is synchronous GRPO."""
     staleness_policy: Literal["admission", "evict_requeue"] = "admission"
     """`admission`: a group is dispatched only when it cannot become too old. `evict_requeue`: groups are
     generated ahead and trained as they finish; those too old are thrown away, their prompts sent again."""
@@ -61,8 +64,9 @@ class RunConfig(Settings):
     """What a weight sync does to running groups: waits for them, ends them and sends their prompts again, or
     lets them go on under the new weights."""
     prompts_per_optim_step: PositiveInt = 16
+    """B: prompts of a batch, each with its group of completions."""
     prompts_per_rollout_sync: PositiveInt | None = None
-    """P; by default P = B, a sync after every step."""
+    """P: prompts trained between two weight syncs, a multiple of B; by default B, a sync after every step."""
     prompts_per_forward_backward: PositiveInt | None = None
     """With fewer than B, the default, the learner trains on the groups of a step as they arrive."""
     prompts_per_reference_sync: PositiveInt | None = None
@@ -71,6 +75,7 @@ class RunConfig(Settings):
     updates_per_batch: PositiveInt = 1
     """Optimizer updates on each batch, all within one step."""
     completions_per_prompt: Annotated[int, Field(ge=2)] = 8
+    """Size of a group, within which rewards are compared."""
     max_useless_batches: PositiveInt = 20
     """The run fails after so many batches' worth of groups in a row without one to train on."""
     sampling: SamplingSettings = SamplingSettings()

@@ -5,6 +5,18 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+LONGEST_NAME = 200
+"""Bytes in the name of a run or a sweep: of the 255 that a folder may have, some are left for endings."""
+
+_SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_OF_THE_SWEEP = re.compile(
+    r"base|base_models|(sweep|timings)\.json|spec\.yaml|git-.*\.diff|.*\.set-aside-.*"
+    r"|engine(-\d+)?\.log|evaluation(-\d+)?\.(log|json)"
+)
+"""What else lies beside the runs of a sweep; and `base`, which labels the untrained model in reports."""
+_OF_ALL_SWEEPS = re.compile(r"results\.duckdb(\.wal)?")
+"""What else lies beside the sweeps."""
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -123,6 +135,23 @@ class SweepPaths:
     def base_evaluation(self, model: str, task: str, num_fewshot: int) -> Path:
         """lm-eval's own output for a base model, before any training."""
         return self.root / "base_models" / slug(model) / f"{task}_{num_fewshot}shot.json"
+
+
+def is_run_name(name: str) -> bool:
+    """Whether a run may be called so: a folder of its sweep, beside the sweep's own files.
+
+    Names that begin with a dot are those of locks, and of files that are still being written.
+    """
+    return _is_folder_name(name) and _OF_THE_SWEEP.fullmatch(name) is None
+
+
+def is_sweep_name(name: str) -> bool:
+    """Whether a sweep may be called so: a folder of the runs directory, beside the files of all sweeps."""
+    return _is_folder_name(name) and _OF_ALL_SWEEPS.fullmatch(name) is None
+
+
+def _is_folder_name(name: str) -> bool:
+    return _SAFE.fullmatch(name) is not None and len(name) <= LONGEST_NAME
 
 
 def remove_resume(checkpoint: Path) -> None:

@@ -5,7 +5,7 @@ What each key may hold by itself is checked here, what keys must agree on in `co
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -13,6 +13,15 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _as_tuple(value: Any) -> Any:  # noqa: ANN401 - raw YAML
+    return tuple(value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+"""A list of texts. What a section reads before its checks is Python and no JSON any more to a strict check,
+which then takes no list for a tuple."""
 
 
 class Settings(BaseModel):
@@ -38,14 +47,16 @@ class TaskSettings(Settings):
     held_out_split: str = "test"
     """Split of a dataset on the hub that holds the problems of `held_out`."""
     question_column: str = "question"
+    """Column of a dataset that holds the question."""
     answer_column: str = "answer"
+    """Column of a dataset that holds the reference answer."""
     template: str = "Q: {question}\nA:"
     """The prompt; `{question}` is the question's text, other names are columns of the dataset. By default it
     is that of lm-eval's gsm8k_cot, with which checkpoints are evaluated."""
-    stop: tuple[str, ...] | None = None
-    """Strings that end a completion; None: those of the task."""
+    stop: Texts | None = None
+    """Strings that end a completion; by default those of the task."""
     reward: str | None = None
-    """`exact_match`, `math_verify`, or a dotted path `package.module:function`; None: that of the task."""
+    """`exact_match`, `math_verify`, or a path `package.module:function`; by default that of the task."""
     reward_timeout_s: PositiveFloat = 10.0
     """Time limit for the reward of one completion, where it is computed in a worker process."""
     problems: PositiveInt | None = None
@@ -61,7 +72,9 @@ class SamplingSettings(Settings):
     """How completions are drawn. top_p and top_k stay off: they would bias the importance ratios."""
 
     temperature: PositiveFloat = 1.0
+    """Logits are divided by it, the engine's when it samples and the learner's when it computes logprobs."""
     max_completion_tokens: PositiveInt = 128
+    """Longest completion; what has not ended by then is cut off."""
     truncated: Literal["keep", "mask"] = "keep"
     """Completions cut off by max_completion_tokens. `keep`: trained on with the reward they got. `mask`: they
     count in their group's baseline, but not in the loss (overlong filtering, DAPO, arXiv:2503.14476)."""
@@ -75,10 +88,11 @@ class LossSettings(Settings):
     """
 
     name: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
+    """What is clipped and averaged over what; docs/trainer.md has each formula and its paper."""
     clip: PositiveFloat = 0.2
     """How far below 1 a ratio is clipped, and above where `clip_high` is not given."""
     clip_high: PositiveFloat | None = None
-    """How far above 1 a ratio is clipped."""
+    """How far above 1 a ratio is clipped; by default as far as below."""
     beta: NonNegativeFloat = 0.0
     """Weight of the KL penalty to the reference model; 0 keeps no reference model at all."""
 
@@ -112,16 +126,22 @@ class OptimSettings(Settings):
     """AdamW, with a linear warm-up and then a constant learning rate."""
 
     lr: PositiveFloat = 1e-6
+    """Learning rate after the warm-up."""
     betas: tuple[Decay, Decay] = (0.9, 0.95)
+    """Decay of the running means of gradients and of their squares."""
     weight_decay: NonNegativeFloat = 0.0
+    """Decoupled: each step takes lr times this share off a weight."""
     warmup_steps: NonNegativeInt = 0
+    """Over so many steps the learning rate rises linearly to `lr`."""
     max_grad_norm: PositiveFloat = 1.0
+    """A longer gradient is scaled down to this norm."""
 
 
 class LearnerSettings(Settings):
     """How the learner computes. Weights and optimizer state are always float32."""
 
     compute_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """`bfloat16` is torch's autocast: matrix products in bfloat16, what needs the precision in float32."""
     tokens_per_micro_batch: PositiveInt = 8192
     """Padded tokens in one forward and backward pass; bounds the memory of a step."""
     gradient_checkpointing: bool = False
@@ -134,6 +154,7 @@ class LoraSettings(Settings):
     rank: NonNegativeInt = 0
     """0: every weight is trained."""
     alpha: PositiveFloat = 32.0
+    """What an adapter adds is scaled by alpha / rank."""
     target_modules: str = "all-linear"
     """`all-linear`, or a regular expression that names modules."""
 
@@ -142,8 +163,11 @@ class EngineSettings(Settings):
     """The rollout engine. `auto` is vLLM wherever it imports, else transformers."""
 
     name: Literal["auto", "vllm", "transformers"] = "auto"
+    """What generates the completions."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of the engine's weights and computation."""
     max_model_len: PositiveInt = 1024
+    """Most tokens of a prompt and its completion together."""
     memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of a CUDA device's memory for weights and KV cache, the learner beside it."""
     deterministic: bool = False
@@ -157,17 +181,18 @@ class CheckpointSettings(Settings):
     """When checkpoints are written. The last step always leaves one, and so does an interruption."""
 
     every_steps: PositiveInt | None = 10
-    """None: only those."""
+    """Steps between two checkpoints; null: no others than those."""
     keep: PositiveInt | None = None
-    """Only the newest so many stay; None: all. The state to resume from is kept with the newest only."""
+    """Only the newest so many stay; null: all. The state to resume from is kept with the newest only."""
 
 
 class HeldOutSettings(Settings):
     """Evaluation on held-out problems during the run, greedily, through the run's own engine."""
 
     every_steps: PositiveInt | None = None
-    """A multiple of the sync interval; None: never."""
+    """Steps between two evaluations, a multiple of the sync interval P / B; null: never."""
     problems: PositiveInt = 200
+    """How many of them are answered each time."""
 
 
 class RolloutSettings(Settings):

@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-from sweepctl.exchange.layout import is_folder_name
 from sweepctl.exchange.run_table import read_table
 from sweepctl.exchange.take_in import take_in
 from sweepctl.exchange.unpack import TakenIn, is_archive, unpack
 from trainer.errors import ConfigError
-from trainer.paths import slug
+from trainer.paths import LONGEST_NAME, is_sweep_name, slug
 
 
 def import_folder(
@@ -50,9 +49,10 @@ def _sweep_name(runs_dir: Path, folder: Path, given: str | None) -> str:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; name one with lm-eval's results, or an exported sweep")
     name = slug(folder.resolve().name) if given is None else given
-    if not is_folder_name(name) or name.startswith("."):
+    if not is_sweep_name(name):
         raise ConfigError(
-            f"'{name}' cannot be a sweep's name: letters, digits, '.', '_', '-'; give one with --name"
+            f"'{name}' cannot be a sweep's name: letters, digits, '.', '_', '-', at most {LONGEST_NAME} of "
+            "them, and not the store's file; give one with --name"
         )
     if (runs_dir / name).exists():
         raise ConfigError(f"{runs_dir / name}: is there already; give the import another name with --name")

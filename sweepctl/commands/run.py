@@ -26,25 +26,28 @@ class RunRequest:
     evaluate: bool = True
     inline: bool = False
 
-    def resume_command(self) -> str:
-        """What to type to go on after an interruption: the same, but for what is done already."""
+    def words(self) -> list[str]:
+        """The command that goes on with this: without what was asked for once, and without the place."""
         words = ["sweepctl", "run", str(self.spec)]
         words += ["--profile", self.profile] if self.profile != "auto" else []
         words += [part for override in self.overrides for part in ("--set", override)]
         words += ["--only", self.only] if self.only else []
         words += ["-j", str(self.concurrency)] if self.concurrency else []
         words += ["--devices", self.devices] if self.devices else []
-        words += ["--runs-dir", str(self.runs_dir)] if self.runs_dir != DEFAULT_RUNS else []
         words += ["--no-eval"] if not self.evaluate else []
         words += ["--executor", "inline"] if self.inline else []
-        return shlex.join(words)
+        return words
+
+    def resume_command(self) -> str:
+        """What to type to go on after an interruption."""
+        return shlex.join([*self.words(), *self._elsewhere()])
 
     def report_command(self, sweep: str) -> str:
         """What to type to see the results."""
-        words = ["sweepctl", "report", sweep]
-        return shlex.join(
-            words + (["--runs-dir", str(self.runs_dir)] if self.runs_dir != DEFAULT_RUNS else [])
-        )
+        return shlex.join(["sweepctl", "report", sweep, *self._elsewhere()])
+
+    def _elsewhere(self) -> list[str]:
+        return ["--runs-dir", str(self.runs_dir)] if self.runs_dir != DEFAULT_RUNS else []
 
 
 def run_sweep(request: RunRequest) -> int:
@@ -84,6 +87,7 @@ def run_sweep(request: RunRequest) -> int:
             force=request.force,
             evaluate=request.evaluate,
             resume_command=request.resume_command(),
+            command=tuple(request.words()),
             report_command=request.report_command(plan.name),
         ),
         display=display,

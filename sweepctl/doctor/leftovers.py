@@ -35,7 +35,9 @@ def check_leftovers(runs_dir: Path, scratch: tuple[Path, ...] = ()) -> Iterator[
     left = sorted(path for place in places if place.is_dir() for path in place.iterdir() if _is_left(path))
     if left:
         names = " ".join(map(str, left))
-        yield warning("scratch", f"{counted(len(left), 'folder')} of processes that are gone", f"rm -r {names}")
+        yield warning(
+            "scratch", f"{counted(len(left), 'folder')} of processes that are gone", f"rm -r {names}"
+        )
     else:
         yield ok("scratch", "nothing is left of processes that are gone")
     for sweep in sweeps(runs_dir):

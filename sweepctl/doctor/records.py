@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sweepctl.doctor.finding import Finding, ok, problem, warning
+from sweepctl.doctor.finding import Finding, counted, ok, problem, warning
 from sweepctl.states import is_alive
 from trainer.config import RunFile
 from trainer.conservation import violations
@@ -78,7 +78,7 @@ def _status(paths: RunPaths) -> RunStatus | Finding:
     except FileNotFoundError:
         return warning("status", f"{paths.status}: not there", "the run has not begun; `sweepctl run SPEC`")
     except ValidationError as error:
-        found = f"{paths.status}: not a run's status ({error.error_count()} errors)"
+        found = f"{paths.status}: not a run's status ({counted(error.error_count(), 'error')})"
         return problem("status", found, "remove it, and run the spec again: the run goes on")
 
 
@@ -160,7 +160,7 @@ def _broken_weights(file: Path) -> str | None:
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length)) if length <= size else None
+            header = json.loads(stream.read(min(length, size)))
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
     except (struct.error, ValueError, TypeError, AttributeError, LookupError):
         return "its header cannot be read"

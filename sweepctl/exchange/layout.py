@@ -1,6 +1,6 @@
 """Where everything lies in an archive. The one place that knows its names.
 
-    NOTES.md  sweep.json  git-<digest>.diff  MANIFEST.sha256
+    NOTES.md  sweep.json  spec.yaml  git-<digest>.diff  MANIFEST.sha256
     configs/<run>.json
     traces/<run>/trace.jsonl  rollouts.jsonl  attempts.jsonl  train.log  status.json
     checkpoints/<run>/step_000050/
@@ -20,10 +20,9 @@ from results.evaluation_files import is_result
 from results.sweep_files import BASE_MODELS
 from trainer.paths import RunPaths, SweepPaths, metadata_path, samples_path
 
-NOTES, SWEEP, CHECKSUMS = "NOTES.md", "sweep.json", "MANIFEST.sha256"
+NOTES, SWEEP, SPEC, CHECKSUMS = "NOTES.md", "sweep.json", "spec.yaml", "MANIFEST.sha256"
 CONFIGS, TRACES, CHECKPOINTS, EVALUATIONS = "configs", "traces", "checkpoints", "eval_results"
 BASE = "base"
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _RESULT = re.compile(r"(?P<first>.+)_(?P<shots>\d+shot(?:\.samples\.jsonl|\.meta\.json|\.json))")
 
 
@@ -38,14 +37,9 @@ class Item:
     """The checkpoint's folder in the archive, of a file that belongs to one."""
 
 
-def is_folder_name(name: str) -> bool:
-    """Whether a run may be called so: one folder, and none that means something else."""
-    return _NAME.fullmatch(name) is not None and name not in {".", "..", BASE_MODELS}
-
-
 def sweep_items(sweep: SweepPaths) -> Iterator[Item]:
     """The files of the sweep as a whole that say how to make it again."""
-    for path in (sweep.manifest, *sweep.git_diffs()):
+    for path in (sweep.manifest, sweep.spec, *sweep.git_diffs()):
         if path.is_file():
             yield Item(path, PurePosixPath(path.name))
 

@@ -1,5 +1,7 @@
 """`NOTES.md` of an archive: what was run, what came out, and how to do it again."""
 
+import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from results.sweep_files import Manifest
-from sweepctl.exchange.layout import CHECKPOINTS, CHECKSUMS, CONFIGS, EVALUATIONS, SWEEP, TRACES
+from sweepctl.exchange.layout import CHECKPOINTS, CHECKSUMS, CONFIGS, EVALUATIONS, SPEC, SWEEP, TRACES
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def _report(contents: Contents) -> Iterator[str]:
 def _files(contents: Contents) -> Iterator[str]:
     described = {
         SWEEP: "the spec as resolved, the plan, the environment and the state of git",
+        SPEC: "the spec as it was written",
         "git-<digest>.diff": "what the code, or the repository of the spec, had beside its commit",
         f"{CONFIGS}/<run>.json": "each run's whole configuration",
         f"{TRACES}/<run>/": "its trace, rollouts, attempts, log and last status",
@@ -100,13 +103,13 @@ def _reproduction(contents: Contents) -> Iterator[str]:
     yield "To look at the results with `sweepctl status`, `report` and the dashboard:"
     yield ""
     yield from _shell(f"sweepctl import FOLDER_OF_THIS_FILE --name {contents.sweep}")
-    if isinstance(file := manifest.spec.get("file"), str):
-        words = ["sweepctl run", file if not PurePath(file).is_absolute() else PurePath(file).name]
-        words += ["--profile", manifest.profile] if manifest.profile else []
-        words += [f"--set {key}={value}" for key, value in (manifest.spec.get("overrides") or {}).items()]
+    if (file := _spec_file(contents)) is not None:
+        words = ["sweepctl", "run", file, *(("--profile", manifest.profile) if manifest.profile else ())]
+        for key, value in (manifest.spec.get("overrides") or {}).items():
+            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
         yield f"To run the sweep again, with its spec{_at_commit(manifest.git)}:"
         yield ""
-        yield from _shell(" ".join(words))
+        yield from _shell(shlex.join(words))
     if configs:
         name = configs[0].stem
         yield "One run, from its whole configuration:"
@@ -136,6 +139,16 @@ def _provenance(contents: Contents) -> Iterator[str]:
     if git.get("commit"):
         yield f"| git commit | {git['commit']}{', with changes on top' if git.get('dirty') else ''} |"
     yield ""
+
+
+def _spec_file(contents: Contents) -> str | None:
+    """The spec's copy in the archive; where there is none, the file that it was, without foreign folders."""
+    if (contents.archive / SPEC).is_file():
+        return SPEC
+    file = contents.manifest.spec.get("file")
+    if not isinstance(file, str):
+        return None
+    return PurePath(file).name if PurePath(file).is_absolute() else file
 
 
 def _values_of(manifest: Manifest, key: str) -> list[str]:

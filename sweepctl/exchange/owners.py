@@ -7,10 +7,9 @@ from typing import Any
 
 from results.sweep_files import PlannedRun
 from sweepctl.errors import Place, Problem, suggestion
-from sweepctl.exchange.layout import is_folder_name
 from sweepctl.exchange.lm_eval_files import Evaluated, model_called
 from sweepctl.exchange.run_table import TableFile
-from trainer.paths import slug
+from trainer.paths import is_run_name, slug
 
 _IS_BASE = re.compile(r"(?:.*[-_.])?base", re.IGNORECASE)
 
@@ -108,7 +107,7 @@ def runs_by_name(evaluated: list[Evaluated], model: str | None, problems: list[P
             problems.append(
                 Problem(place, f"'{owner}' and '{names[name]}' would both be called '{name}'; rename one")
             )
-        elif not is_folder_name(name):
+        elif not is_run_name(name):
             problems.append(Problem(place, f"a run cannot be called '{owner}'; rename the file"))
         names[name] = owner
         config: dict[str, Any] = {"model": model} if model else {}

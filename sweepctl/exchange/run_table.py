@@ -11,7 +11,6 @@ from pydantic_core import ErrorDetails
 
 from results.sweep_files import Published, PublishedAccuracy, StepTimeRange, StepTimes
 from sweepctl.errors import Place, Problem, SpecError, suggestion
-from sweepctl.exchange.layout import is_folder_name
 from sweepctl.spec.file import explain
 from sweepctl.spec.keys import nest
 from sweepctl.spec.model import Duration
@@ -19,6 +18,7 @@ from sweepctl.spec.settings import Flat, SettingsReader
 from sweepctl.spec.source import KeyPath, Source, parse
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
+from trainer.paths import LONGEST_NAME, is_run_name
 from trainer.settings import PositiveFloat, Settings
 
 
@@ -176,8 +176,12 @@ def _name_problems(table: RunTable, source: Source) -> Iterator[Problem]:
         lines: dict[str, int] = {}
         for index, row in enumerate(table.runs):
             value, place = getattr(row, key), source.place(("runs", index, key))
-            if key == "run_name" and not is_folder_name(value):
-                yield Problem(place, f"run_name: letters, digits, '.', '_' and '-' only, found {value!r}")
+            if key == "run_name" and not is_run_name(value):
+                message = (
+                    f"run_name: letters, digits, '.', '_', '-', at most {LONGEST_NAME} of them, and no name "
+                    f"of a sweep's own files; found {value!r}"
+                )
+                yield Problem(place, message)
             if value in lines:
                 yield Problem(place, f"{key} {value!r} is given twice; first on line {lines[value]}")
             elif value is not None:

@@ -18,12 +18,11 @@ from sweepctl.exchange.layout import (
     SWEEP,
     Item,
     files_under,
-    is_folder_name,
     links_under,
     unpacked,
 )
 from sweepctl.files import write_atomically
-from trainer.paths import RunPaths
+from trainer.paths import RunPaths, is_run_name
 from trainer.records import RunState, RunStatus
 
 _MOST_TOLD = 5
@@ -99,7 +98,7 @@ def _problems(archive: Path) -> Iterator[Problem]:
         return
     names = [run.run_name for run in manifest.runs]
     for name in dict.fromkeys(names):
-        if not is_folder_name(name):
+        if not is_run_name(name):
             yield Problem(Place(str(archive / SWEEP)), f"a run cannot be called {name!r}")
         elif names.count(name) > 1:
             yield Problem(Place(str(archive / SWEEP)), f"two runs are called {name!r}")

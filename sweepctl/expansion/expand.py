@@ -19,7 +19,7 @@ from sweepctl.expansion.names import grid_template, include_template, name_probl
 from sweepctl.expansion.points import Expansion, Point
 from sweepctl.expansion.requirements import feasibility_problems, reference_problems, together_problems
 from sweepctl.expansion.space import Rows, Space
-from sweepctl.spec.resolve import Drawing, Pattern, Resolved
+from sweepctl.spec.resolve import Drawing, Pattern, Resolved, wrong_patterns
 from sweepctl.spec.settings import Flat
 from sweepctl.spec.values import MOST_VALUES
 
@@ -124,8 +124,8 @@ class _Expander:
         resolved = self._resolved
         included: list[Flat] = [{}, *(pattern.settings for pattern in resolved.include)]
         conditions: list[list[Flat]] = [[{}, condition.settings] for condition in resolved.when]
-        blocks = [self._seeds, *((*rows, {}) for rows in axes), included, *conditions]
-        return Space(resolved.base, blocks, resolved.overrides)
+        of_the_point = [self._seeds, *((*rows, {}) for rows in axes), included]
+        return Space(resolved.base, [of_the_point, conditions], resolved.overrides)
 
     def _crossed(self, arms: _Arms) -> list[Rows]:
         """Every arm with every seed, and with nothing included or set by a condition."""
@@ -171,6 +171,7 @@ class _Expander:
         found = verdicts(space, points, resolved.file)
         feasible = [point for point, verdict in zip(points, found, strict=True) if not verdict.reason]
         self._problems += value_problems(space, points)
+        self._problems += wrong_patterns(resolved)
         self._problems += together_problems(found, names)
         self._problems += file_problems(space, feasible, resolved.evaluation, resolved.file)
         self._say_unmatched()

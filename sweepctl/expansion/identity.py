@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from functools import cache, partial
 
 from sweepctl.expansion.space import Rows, Space
+from sweepctl.spec.keys import leaf_keys
 from sweepctl.spec.leaf_checks import canonical
 from sweepctl.spec.settings import Flat
 from trainer.config import RunConfig
@@ -30,6 +31,11 @@ def identities(space: Space, points: Sequence[Rows]) -> list[Hashable]:
         if _counts(key)
     ]
     return list(zip(*columns, strict=True)) if columns else [()] * len(points)
+
+
+def differing(one: Flat, other: Flat) -> list[str]:
+    """The keys by which two points are different runs."""
+    return [key for key in leaf_keys() if _counts(key) and _identity(one, key) != _identity(other, key)]
 
 
 def distinct(identities: Sequence[Hashable], names: Sequence[str], notes: list[str]) -> list[int]:

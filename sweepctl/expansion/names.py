@@ -1,21 +1,21 @@
 """Names of runs: `s{max_staleness}_lr{optim.lr}`, with every value as it was written."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from sweepctl.errors import Place, Problem, suggestion
+from sweepctl.expansion.identity import differing
 from sweepctl.expansion.space import Rows, Space, value_of
 from sweepctl.spec.keys import leaf_keys
 from sweepctl.spec.resolve import Resolved
 from sweepctl.spec.settings import Flat
-from trainer.paths import slug
-
-RESERVED_NAMES = frozenset({"base", "base_models"})
-"""`base` labels the untrained model in reports; `base_models` is a folder of every sweep."""
+from trainer.paths import LONGEST_NAME, is_run_name, slug
 
 _MOST_TOLD = 5
+_ALIKE = ", in characters only that a name cannot hold; let the values differ in letters or digits, too"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,11 @@ def name_problems(
 ) -> list[Problem]:
     """Names that cannot be used, and names that several runs share."""
     place = resolved.run_name[0] if resolved.run_name else Place(resolved.file, 1)
-    unusable = [name for name in dict.fromkeys(names) if not name or name in RESERVED_NAMES]
-    problems = [Problem(place, f"run_name: '{name}' cannot be used; choose another") for name in unusable]
+    unusable = [name for name in dict.fromkeys(names) if not is_run_name(name)]
+    problems = [Problem(place, _unusable(name)) for name in unusable[:_MOST_TOLD]]
+    if len(unusable) > _MOST_TOLD:
+        problems.append(Problem(place, f"nor can {len(unusable) - _MOST_TOLD:,} other names"))
+    in_the_name = grid_template(resolved, []).keys
     first: dict[str, Rows] = {}
     shared: dict[str, Rows] = {}
     for name, point in zip(names, points, strict=True):
@@ -64,13 +67,11 @@ def name_problems(
             shared.setdefault(name, point)
     for name, point in list(shared.items())[:_MOST_TOLD]:
         one, other = space.settings(first[name]), space.settings(point)
-        differ = [key for key in leaf_keys() if value_of(one, key) != value_of(other, key)]
+        differ = differing(one, other)
+        unsaid = [key for key in differ if key not in in_the_name]
+        advice = f"; add {{{unsaid[0]}}} to run_name" if unsaid else _ALIKE
         problems.append(
-            Problem(
-                place,
-                f"two runs would be named '{name}': they differ in {', '.join(differ)}; "
-                f"add {{{differ[0]}}} to run_name",
-            )
+            Problem(place, f"two runs would be named '{name}': they differ in {', '.join(differ)}{advice}")
         )
     if len(shared) > _MOST_TOLD:
         problems.append(Problem(place, f"so are {len(shared) - _MOST_TOLD:,} other names"))
@@ -100,6 +101,19 @@ def _default(axes: Iterable[str]) -> str:
     return "_".join(f"{key.rpartition('.')[2]}{{{key}}}" for key in axes if key != "seed") or "run"
 
 
+def _unusable(name: str) -> str:
+    if len(name) > LONGEST_NAME:
+        return (
+            f"run_name: '{name[:40]}...' has {len(name)} characters, more than {LONGEST_NAME}; "
+            "give a template with fewer keys, or write its values shorter"
+        )
+    return f"run_name: '{name}' cannot be used; choose another"
+
+
 def _written(settings: Flat, key: str) -> str:
+    """As the spec wrote it; what it does not say, and null, as YAML would."""
     leaf = settings.get(key)
-    return leaf.text if leaf is not None and leaf.value is not None else str(value_of(settings, key))
+    if leaf is not None and leaf.value is not None:
+        return leaf.text
+    value = value_of(settings, key)
+    return value if isinstance(value, str) else json.dumps(value)

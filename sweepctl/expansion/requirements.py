@@ -35,15 +35,13 @@ def reference_problems(
     if resolved.reference is None:
         return
     place, pattern = resolved.reference
-    matches = [
-        matched and verdict.reason is None
-        for matched, verdict in zip(matching(space, points, pattern), found, strict=True)
-    ]
+    matched = matching(space, points, pattern)
+    matches = [here and verdict.reason is None for here, verdict in zip(matched, found, strict=True)]
     seeds = space.each(
         list(compress(points, matches)), ("seed",), lambda settings: value_of(settings, "seed")
     )
     if not seeds:
-        yield Problem(place, f"reference matches no run: {shown(pattern)}; correct it")
+        yield Problem(place, f"reference matches no run: {shown(pattern)}; {_why(matched, names, found)}")
     elif len(set(seeds)) < len(seeds):
         which = _listed(list(compress(names, matches)))
         yield Problem(place, f"reference must match one run, and matches {which}; add a key")
@@ -67,6 +65,13 @@ def feasibility_problems(
         listed += f"\n    and {len(refused) - _MOST_LISTED:,} more"
     leaf = space.settings(points[refused[0]]).get("prompts_per_rollout_sync")
     yield Problem(leaf.place if leaf else Place(resolved.file, 1), f"{what}; {advice}{listed}")
+
+
+def _why(matched: Sequence[bool], names: Sequence[str], found: Sequence[Verdict]) -> str:
+    number = next((number for number, here in enumerate(matched) if here), None)
+    if number is None:
+        return "correct it"
+    return f"{names[number]} is infeasible: {found[number].reason}; choose another"
 
 
 def _which(names: Sequence[str], runs: int) -> str:

@@ -19,16 +19,28 @@ T = TypeVar("T")
 class Space:
     """Layers of settings: what all points share, one row of each block over it, and `--set` on top."""
 
-    def __init__(self, base: Flat, blocks: Sequence[Sequence[Flat]], overrides: Flat) -> None:
+    def __init__(self, base: Flat, layers: Sequence[Sequence[Sequence[Flat]]], overrides: Flat) -> None:
+        """
+        Args:
+            base: what all points share.
+            layers: blocks of rows, weakest layer first. The blocks of one layer do not weaken each other: a
+                task that one of them sets drops nothing that another says.
+            overrides: stronger than all.
+        """
         self._base = base
-        self._blocks = blocks
+        self._layers = layers
+        self._blocks = [block for layer in layers for block in layer]
         self._overrides = overrides
 
     def settings(self, point: Rows) -> Flat:
         """All that is set at a point, merged; keys it does not hold have their default."""
         merged = dict(self._base)
-        for block, row in zip(self._blocks, point, strict=True):
-            assign(merged, block[row])
+        numbers = iter(point)
+        for layer in self._layers:
+            changes: Flat = {}
+            for block in layer:
+                changes.update(block[next(numbers)])
+            assign(merged, changes)
         assign(merged, self._overrides)
         return merged
 
@@ -69,13 +81,12 @@ class Space:
 
 
 def value_of(settings: Flat, key: str) -> Any:  # noqa: ANN401 - any value of a configuration
-    """The value of a dotted key, its default where nothing sets it; P is B by default."""
+    """The value of a dotted key, its default where nothing sets it; P that is null is B."""
     leaf = settings.get(key)
-    if leaf is not None and leaf.value is not None:
-        return leaf.value
-    if key == "prompts_per_rollout_sync":
+    value = leaf.value if leaf is not None else defaults()[key]
+    if key == "prompts_per_rollout_sync" and value is None:
         return value_of(settings, "prompts_per_optim_step")
-    return defaults()[key]
+    return value
 
 
 def _with_those_they_follow(keys: Collection[str]) -> set[str]:

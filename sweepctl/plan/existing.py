@@ -2,13 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from sweepctl.attempts import AttemptRecord, read_attempts
 from sweepctl.files import PARTIAL
+from sweepctl.plan.set_aside import SET_ASIDE
 from sweepctl.provenance import code_id, environment_id
 from sweepctl.states import read_status
 from trainer.errors import ConfigError
@@ -25,13 +27,12 @@ _STATES: dict[RunState, PlanState] = {
     RunState.INTERRUPTED: "interrupted",
     RunState.RUNNING: "running",
 }
-_SET_ASIDE = ".set-aside-"
 _NO_RUNS = frozenset({"base_models"})
 
 
 @dataclass(frozen=True)
 class Existing:
-    """What is in a run's directory."""
+    """What there is of a run: in its directory, or in one that was set aside and comes back."""
 
     state: PlanState = "new"
     status: RunStatus | None = None
@@ -40,6 +41,8 @@ class Existing:
     """The run_id of another run in the directory; `unknown` where nothing tells."""
     stale: tuple[Stale, ...] = ()
     """What is not as it was when a finished run was trained."""
+    comes_back: Path | None = None
+    """Where the run is, when it was set aside and its place is empty or another run's."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +70,46 @@ class Orphan:
         }
 
 
-def read_existing(paths: RunPaths, run_id: str, rerun_on: frozenset[str]) -> Existing:
-    """What is left of the run `run_id`.
+def read_existing(
+    paths: RunPaths, run_id: str, rerun_on: frozenset[str], set_aside: Sequence[RunPaths]
+) -> Existing:
+    """What is left of the run `run_id`: what is in its place, else what was set aside.
+
+    Args:
+        paths: its place.
+        run_id: its identity.
+        rerun_on: what makes it outdated once it is finished: `code`, `env`.
+        set_aside: the directories that were set aside from there, newest first.
 
     Raises:
         ConfigError: its status cannot be read.
     """
     found = directory_run_id(paths)
-    if found is None:
-        return Existing()
-    if found != run_id:
-        return Existing(other_run=found)
+    if found == run_id:
+        return _read(paths, rerun_on)
+    return replace(_read_set_aside(set_aside, run_id, rerun_on), other_run=found)
+
+
+def _read(paths: RunPaths, rerun_on: frozenset[str]) -> Existing:
     status = read_status(paths)
     attempts = tuple(read_attempts(paths))
     state = _state(status)
     stale = _stale(attempts) if state == "succeeded" else ()
-    return Existing("outdated" if rerun_on & set(stale) else state, status, attempts, None, stale)
+    return Existing("outdated" if rerun_on & set(stale) else state, status, attempts, stale=stale)
+
+
+def _read_set_aside(set_aside: Sequence[RunPaths], run_id: str, rerun_on: frozenset[str]) -> Existing:
+    """The newest that has begun on this run; one that would be set aside again as outdated stays there."""
+    for paths in set_aside:
+        if directory_run_id(paths) != run_id:
+            continue
+        try:
+            existing = _read(paths, rerun_on)
+        except ConfigError:
+            continue  # damaged, and in nobody's way
+        if existing.state not in {"new", "outdated"}:
+            return replace(existing, comes_back=paths.root)
+    return Existing()
 
 
 def directory_run_id(paths: RunPaths) -> str | None:
@@ -106,7 +133,7 @@ def find_orphans(sweep: SweepPaths, planned: Mapping[str, str]) -> tuple[Orphan,
     names = {run_id: name for name, run_id in planned.items()}
     found = []
     for folder in sorted(sweep.root.iterdir()):
-        if folder.name in planned or folder.name in _NO_RUNS or _SET_ASIDE in folder.name:
+        if folder.name in planned or folder.name in _NO_RUNS or SET_ASIDE in folder.name:
             continue
         if folder.is_dir() and (orphan := _orphan(RunPaths(folder), names)) is not None:
             found.append(orphan)

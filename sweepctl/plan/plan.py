@@ -1,7 +1,7 @@
 """What running a sweep would do here: its runs in order, which are meant, and what there is of them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from sweepctl.expansion.points import Point
 from sweepctl.plan.existing import Existing, Orphan, PlanState, Stale, find_orphans, read_existing
 from sweepctl.plan.identify import identify
 from sweepctl.plan.select import count_due, matching
+from sweepctl.plan.set_aside import find_set_aside
+from sweepctl.plan.spans import spans
+from sweepctl.plan.twins import twins_note
 from sweepctl.spec.file import SpecFile, load_spec
 from sweepctl.spec.keys import leaf_keys
 from sweepctl.spec.resolve import Resolved, choose_profile, resolve
@@ -18,8 +21,6 @@ from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
 from trainer.records import RunStatus
-
-_SPANS = 8
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class PlannedRun:
     inputs: dict[str, str]
     """Fingerprints of the local files that the configuration names, by dotted key."""
     profile: str | None
-    existing: Existing
+    existing: Existing = field(default_factory=Existing)
     selected: bool = True
     """Whether `--only` leaves it in."""
 
@@ -78,8 +79,19 @@ class PlannedRun:
 
     @property
     def other_run(self) -> str | None:
-        """The run_id of another run in its directory, which will be set aside."""
+        """The run_id of another run in its directory, to be set aside before it is trained."""
         return self.existing.other_run
+
+    @property
+    def comes_back(self) -> Path | None:
+        """The directory that was set aside and holds this run, to be renamed back to its place."""
+        return self.existing.comes_back
+
+    @property
+    def times_begun(self) -> int:
+        """How often it was begun, also where that ended before the trainer could write a status."""
+        started = sum(record.event == "started" for record in self.attempts)
+        return max(started, self.status.attempt if self.status else 0)
 
     @property
     def in_the_way(self) -> str | None:
@@ -123,9 +135,11 @@ class PlannedRun:
             "max_steps": self.point.value("max_steps"),
             "seed": self.point.value("seed"),
             "step": self.status.step if self.status else 0,
-            "attempts": self.status.attempt if self.status else 0,
+            "attempts": self.times_begun,
             "failures_in_a_row": failures_in_a_row(self.attempts),
-            "sets_aside": self.in_the_way,
+            "other_run": self.other_run,
+            "sets_aside": self.in_the_way if self.selected else None,
+            "comes_back": self.comes_back.name if self.comes_back else None,
         }
 
 
@@ -158,16 +172,17 @@ class Plan:
         """What should be said before anything is run."""
         given = (f"changed by --set: {', '.join(self.overrides)}",) if self.overrides else ()
         stale = (note for what in ("code", "env") if (note := self._stale_note(what)))
-        return (*given, *self._selection_notes(), *self.expansion_notes, *stale)
+        twins = twins_note(self.resolved, self.feasible)
+        return (*given, *self._selection_notes(), *self.expansion_notes, *stale, *([twins] if twins else []))
 
     def refreshed(self) -> "Plan":
         """The same plan, with the same runs selected, and the states of now."""
-        runs = (
-            replace(run, existing=read_existing(run.paths, run.run_id, self.rerun_on))
-            if run.feasible
-            else run
-            for run in self.runs
-        )
+        set_aside = find_set_aside(self.paths)
+
+        def now(run: PlannedRun) -> Existing:
+            return read_existing(run.paths, run.run_id, self.rerun_on, set_aside.get(run.name, ()))
+
+        runs = (replace(run, existing=now(run)) if run.feasible else run for run in self.runs)
         return replace(self, runs=tuple(runs))
 
     def selecting(self, only: str) -> "Plan":
@@ -284,11 +299,10 @@ def make_plan(
             run_id=run_id,
             inputs=inputs,
             profile=profile,
-            existing=read_existing(paths.run(point.run_name), run_id, rerun_on) if run_id else Existing(),
         )
         for point, label, run_id, inputs in identified
     )
-    return Plan(
+    plan = Plan(
         resolved=resolved,
         paths=paths,
         runs=runs,
@@ -297,20 +311,4 @@ def make_plan(
         overrides=tuple(overrides),
         rerun_on=rerun_on,
     )
-
-
-def spans(runs: Sequence[PlannedRun], chosen: Sequence[PlannedRun]) -> str:
-    """The labels of some runs, neighbours joined: `Exp1-Exp3, Exp5`."""
-    positions = {run.name: position for position, run in enumerate(runs)}
-    groups: list[list[PlannedRun]] = []
-    for run in chosen:
-        if groups and positions[run.name] == positions[groups[-1][-1].name] + 1:
-            groups[-1].append(run)
-        else:
-            groups.append([run])
-    joint = " to " if any("-" in (run.label or "") for run in chosen) else "-"
-    words = [
-        str(group[0].label) if len(group) == 1 else f"{group[0].label}{joint}{group[-1].label}"
-        for group in groups
-    ]
-    return ", ".join(words[:_SPANS]) + (f" and {len(words) - _SPANS} more" if len(words) > _SPANS else "")
+    return plan.refreshed()

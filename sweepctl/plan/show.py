@@ -8,6 +8,7 @@ from rich.text import Text
 from sweepctl.attempts import failures_in_a_row
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.plan.select import DueCounts, count_due
+from sweepctl.plan.spans import spans
 from sweepctl.tables import STATE_STYLES, fit_widths, fitted_table, print_table, stdout_console
 
 MAX_ROWS = 50
@@ -33,7 +34,9 @@ def print_plan(plan: Plan, *, retry_failed: bool = False, force: bool = False) -
         notes.append(f"... and {more:,} more (--json lists all)")
     notes += plan.notes
     notes += _infeasible(plan)
+    notes += _comes_back(plan) if not force else []
     notes += _set_aside(plan)
+    notes += _left_in_place(plan)
     notes += _orphaned(plan)
     notes.append(_outlook(count_due(plan, retry_failed=retry_failed, force=force)))
     profile = f" [{plan.resolved.profile}]" if plan.resolved.profile else ""
@@ -41,12 +44,12 @@ def print_plan(plan: Plan, *, retry_failed: bool = False, force: bool = False) -
 
 
 def _table(plan: Plan, runs: Sequence[PlannedRun]) -> tuple[Table, list[str]]:
-    """The rows, and what was left out for want of width: axes, from the right."""
+    """The rows, and what was left out for want of width: columns of one value, then from the right."""
     axes = tuple(key for key in plan.varied() if key not in _ALWAYS)
     titles = _TITLES | dict(zip(axes, _headers(axes), strict=True))
     rows = [_cells(run, axes) for run in runs]
     cells = {key: [row[key] for row in rows] for key in (*_WORDS, *axes, *_ALWAYS)}
-    widths = fit_widths(cells, titles, stdout_console().width, dropped_first=axes[::-1])
+    widths = fit_widths(cells, titles, stdout_console().width, dropped_first=_dropped_first(cells))
     table = fitted_table(widths, titles, (*axes, *_ALWAYS))
     for key, column in zip(widths, table.columns, strict=True):
         if key == "run":
@@ -56,8 +59,14 @@ def _table(plan: Plan, runs: Sequence[PlannedRun]) -> tuple[Table, list[str]]:
             Text(row[key], STATE_STYLES.get(run.state, "") if key == "state" else "") for key in widths
         ]
         table.add_row(*row_cells, style=None if run.selected else "dim")
-    hidden = [titles[key] for key in axes if key not in widths]
+    hidden = [titles[key] for key in (*axes, *_ALWAYS) if key not in widths and any(cells[key])]
     return table, [f"too narrow for {', '.join(hidden)}: see --json"] if hidden else []
+
+
+def _dropped_first(cells: dict[str, list[str]]) -> list[str]:
+    """The columns that a narrow terminal does without: those that tell no runs apart go first."""
+    from_the_right = [key for key in reversed(cells) if key not in _WORDS]
+    return sorted(from_the_right, key=lambda key: len({text for text in cells[key] if text}) > 1)
 
 
 def _shown(plan: Plan) -> tuple[PlannedRun, ...]:
@@ -105,8 +114,28 @@ def _infeasible(plan: Plan) -> Iterator[str]:
         yield f"{_some(of)} {'is' if len(of) == 1 else 'are'} infeasible: {reason}"
 
 
+def _comes_back(plan: Plan) -> Iterator[str]:
+    """What was set aside and is wanted again."""
+    runs = [(run, run.comes_back.name) for run in plan.feasible if run.comes_back]
+    for run, directory in runs[:_MAX_NAMES]:
+        comes = "comes back" if run.selected else "would come back, if selected,"
+        yield f"{run.name}: {comes} from {directory}"
+    if runs[_MAX_NAMES:]:
+        yield f"... and {len(runs) - _MAX_NAMES:,} more that were set aside"
+
+
+def _left_in_place(plan: Plan) -> Iterator[str]:
+    """Runs that are not meant now, and whose directories hold others."""
+    runs = [run for run in plan.feasible if run.other_run and not run.selected]
+    if runs:
+        held = _some([str(run.other_run) for run in runs])
+        hold = "its directory holds another run" if len(runs) == 1 else "their directories hold other runs"
+        stay = "stays" if len(runs) == 1 else "stay"
+        yield f"{spans(plan.feasible, runs)}: not selected; {hold} ({held}), which {stay}"
+
+
 def _set_aside(plan: Plan) -> Iterator[str]:
-    """Whose directories hold something that will be renamed before they are trained."""
+    """Whose directories hold something that will be renamed before anything is trained."""
     others = [run for run in plan.feasible if run.selected and run.other_run]
     for run in others[:_MAX_NAMES]:
         holds = "no run that can be told" if run.other_run == "unknown" else f"another run ({run.other_run})"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweepctl.errors import Problem, SpecError
+from sweepctl.errors import Place, Problem, SpecError
 from sweepctl.expansion.expand import Expansion, expand
 from sweepctl.spec.file import ShapeError, SpecFile, load_spec
-from sweepctl.spec.resolve import choose_profile, resolve
+from sweepctl.spec.resolve import choose_profile, resolve, wrong_patterns, wrong_values
 from trainer.errors import ConfigError
 
 
@@ -52,10 +52,8 @@ class Validation:
 def validate_spec(path: Path, profile: str | None, overrides: Sequence[str]) -> Validation:
     """Check one profile or all; problems are gathered over them."""
     try:
-        file = load_spec(path)
+        file = load_whole(path, profile, overrides)
         names = _profiles(file, profile)
-    except ShapeError as error:
-        return Validation(str(path), {}, SpecError([*error.problems, *_further(error.rest, overrides)]))
     except ConfigError as error:
         return Validation(str(path), {}, error)
     expansions: dict[str | None, Expansion] = {}
@@ -68,15 +66,38 @@ def validate_spec(path: Path, profile: str | None, overrides: Sequence[str]) -> 
     return Validation(file.spec.name, expansions, SpecError(problems) if problems else None)
 
 
-def _further(rest: SpecFile | None, overrides: Sequence[str]) -> list[Problem]:
+def load_whole(path: Path, profile: str | None, overrides: Sequence[str]) -> SpecFile:
+    """Read a spec; where its shape is wrong, all else that is wrong with it is told, too.
+
+    Args:
+        path: of the spec.
+        profile: the one that is meant, or `auto`; None for all.
+        overrides: `key=value`, as `--set` takes them.
+
+    Raises:
+        ConfigError: if the file cannot be read.
+        SpecError: with every problem that can be known.
+    """
+    try:
+        return load_spec(path)
+    except ShapeError as error:
+        further = _further(error.rest, profile, overrides) if error.rest else []
+        raise SpecError([*error.problems, *further]) from None
+
+
+def _further(rest: SpecFile, profile: str | None, overrides: Sequence[str]) -> list[Problem]:
     """What else is wrong in a spec that has lost whole sections, as far as they do not matter for it."""
+    try:
+        names: list[str | None] = [None] if "profiles" in rest.dropped else _profiles(rest, profile)
+    except ConfigError as error:
+        return [Problem(Place(rest.source.file), str(error))]
     problems: list[Problem] = []
-    if rest is not None:
-        for name in _profiles(rest, None):
-            try:
-                resolve(rest, name, overrides)
-            except SpecError as error:
-                problems += error.problems
+    for name in names:
+        try:
+            resolved = resolve(rest, name, overrides)
+            problems += [*wrong_values(resolved), *wrong_patterns(resolved)]
+        except SpecError as error:
+            problems += error.problems
     return problems
 
 

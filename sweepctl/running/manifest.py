@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,15 @@ from sweepctl.spec.settings import Flat
 from trainer.paths import SweepPaths
 
 
-def write_manifest(plan: Plan, *, trains: bool) -> None:
+def write_manifest(plan: Plan, *, trains: bool, command: Sequence[str] = ()) -> None:
     """Replace the sweep's manifest with this plan's, and beside it what the working tree had uncommitted.
+
+    `command` is what to type to go on with the sweep, without `--runs-dir`.
 
     The same runs keep the date of their first plan. While none is trained again, they also keep the
     environment and the code they came from, which may not be today's.
     """
-    new, earlier = manifest(plan), _earlier(plan.paths.manifest)
+    new, earlier = manifest(plan) | {"command": list(command)}, _earlier(plan.paths.manifest)
     same = [run.get("run_id") for run in earlier.get("runs", [])] == [run["run_id"] for run in new["runs"]]
     if same and "created_unix" in earlier:
         new["created_unix"] = earlier["created_unix"]

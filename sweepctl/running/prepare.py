@@ -7,6 +7,7 @@ from pathlib import Path
 from sweepctl.attempts import append_attempt
 from sweepctl.files import remove_partial, write_atomically
 from sweepctl.plan.plan import Plan, PlannedRun
+from sweepctl.plan.set_aside import SET_ASIDE
 from sweepctl.states import write_pending
 from trainer.config import Resources, RunFile
 from trainer.errors import SweepctlError
@@ -49,9 +50,16 @@ def prepare(
     retry_failed: bool,
     force: bool,
 ) -> None:
-    """Set aside what is in the way, and write each run's configuration and first status."""
+    """Make the directories ready, before anything is trained.
+
+    What comes back is renamed to its place, of all selected runs; with `force` nothing comes back. Then of
+    those to be trained: what is in the way is set aside, configuration and first status are written.
+    """
     remove_partial(plan.paths.root)
-    for run in todo:
+    if not force:
+        plan = bring_back(plan, say)
+    due = {run.name for run in todo}
+    for run in (run for run in plan.runs if run.name in due):
         if run.in_the_way is not None or (force and run.paths.root.exists()):
             moved = set_aside(run.paths.root)
             say(f"{run.name}: what was in its directory is set aside as {moved.name}")
@@ -60,6 +68,22 @@ def prepare(
         write_config(plan, run, Resources())
         if not run.paths.status.exists():
             write_pending(run.paths, run.config.max_steps)
+
+
+def bring_back(plan: Plan, say: Callable[[str], None]) -> Plan:
+    """Rename what comes back of selected runs to its place; the plan as it is then.
+
+    A kill between the two renames loses nothing: the place is empty then, and the run still comes back.
+    """
+    for run in plan.feasible:
+        if run.comes_back is None or not run.selected:
+            continue
+        if run.other_run is not None:
+            moved = set_aside(run.paths.root)
+            say(f"{run.name}: what was in its directory is set aside as {moved.name}")
+        run.comes_back.rename(run.paths.root)
+        say(f"{run.name}: comes back from {run.comes_back.name}")
+    return plan.refreshed()
 
 
 def write_config(plan: Plan, run: PlannedRun, resources: Resources) -> None:
@@ -79,7 +103,7 @@ def write_config(plan: Plan, run: PlannedRun, resources: Resources) -> None:
 
 def set_aside(directory: Path) -> Path:
     """Rename a directory to a dated name of its own; nothing is ever overwritten."""
-    stem = f"{directory.name}.set-aside-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = f"{directory.name}{SET_ASIDE}{time.strftime('%Y%m%d-%H%M%S')}"
     target, number = directory.with_name(stem), 2
     while target.exists():
         target, number = directory.with_name(f"{stem}-{number}"), number + 1

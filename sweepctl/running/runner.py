@@ -42,6 +42,8 @@ class Options:
     evaluate: bool = True
     resume_command: str = "sweepctl run"
     """What to type to go on after an interruption."""
+    command: tuple[str, ...] = ()
+    """The same in words, without --runs-dir, to go on record."""
     report_command: str = "sweepctl report"
     """What to type to see the results."""
     orphan_patience_s: float = ORPHAN_PATIENCE_S
@@ -90,7 +92,7 @@ class SweepRunner:
         self._timings = Timings(self.plan.paths.root / "timings.json")
         with self.display:
             prepare(self.plan, todo, say, retry_failed=self.options.retry_failed, force=self.options.force)
-            write_manifest(self.plan, trains=bool(todo))
+            write_manifest(self.plan, trains=bool(todo), command=self.options.command)
             # Not earlier: a folder must not be renamed while it is read.
             with BackgroundIngest(self.ingest, say) as self._background:
                 return self._run_shown(todo)
@@ -178,7 +180,7 @@ class SweepRunner:
         if not self.options.evaluate:
             return None
         self.plan = self.plan.refreshed()
-        # Not only the selected ones: what is evaluated is on record as one list.
+        # Not only the selected ones: what is evaluated is on record as one list. Those stay set aside.
         succeeded = [run for run in self.plan.feasible if run.state == "succeeded"]
         return Evaluator(self.plan, succeeded, trained=trained)
 

@@ -1,5 +1,6 @@
 """A spec file: read, and checked for its shape."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +25,24 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 }
 
 
+_KINDS = {
+    "a valid tuple": "a list",
+    "a valid array": "a list",
+    "a valid dictionary": "a map",
+    "an object": "a map",
+    "a valid string": "a text",
+}
+"""Pydantic's words, and YAML's."""
+
+
 @dataclass(frozen=True)
 class SpecFile:
     """A spec and the file it came from."""
 
     spec: Spec
     source: Source
+    dropped: frozenset[str] = frozenset()
+    """Sections left out, since something is wrong with their shape: what they say is not known."""
 
 
 class ShapeError(SpecError):
@@ -63,7 +76,7 @@ def checked(source: Source) -> SpecFile:
     if not isinstance(source.data, dict):
         raise SpecError([Problem(Place(source.file, 1), "a spec is a map; it starts with `version: 1`")])
     try:
-        return SpecFile(Spec.model_validate(source.data), source)
+        return SpecFile(_validated(source.data), source)
     except ValidationError as error:
         wrong = _by_path(source, error.errors())
         problems = [Problem(source.place(path), _shape_message(path, found)) for path, found in wrong.items()]
@@ -85,8 +98,8 @@ def _message(details: ErrorDetails) -> str:
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input ").split(", unable to")[0]
     if details["type"] == "string_pattern_mismatch":
         message = "should be letters, digits, '.', '_' and '-' only"
-    for python, yaml in (("tuple", "list"), ("dictionary", "map"), ("string", "text")):
-        message = message.replace(f"a valid {python}", f"a {yaml}")
+    for theirs, yaml in _KINDS.items():
+        message = message.replace(theirs, yaml)
     message = re.sub(r" or instance of \w+", "", message)
     return message[:1].lower() + message[1:]
 
@@ -108,14 +121,20 @@ def _by_path(source: Source, errors: Iterable[ErrorDetails]) -> dict[KeyPath, li
     return at
 
 
+def _validated(data: Mapping[str, Any]) -> Spec:
+    """Strict, as JSON: a number in quotes is a mistake, a list is a fine tuple."""
+    return Spec.model_validate_json(json.dumps(data, default=str), strict=True)
+
+
 def _without(source: Source, wrong: Iterable[KeyPath]) -> SpecFile | None:
     """The spec without what is wrong. A section is left out whole, so that places stay true."""
-    data = {key: value for key, value in source.data.items() if key not in {path[0] for path in wrong}}
+    dropped = frozenset(str(path[0]) for path in wrong)
+    kept = {key: value for key, value in source.data.items() if key not in dropped}
+    data = {"version": 1, "name": "unnamed", **kept}
     try:
-        spec = Spec.model_validate({"version": 1, "name": "unnamed", **data})
+        return SpecFile(_validated(data), replace(source, data=data), dropped)
     except ValidationError:
         return None
-    return SpecFile(spec, replace(source, data=data))
 
 
 def _shape_message(path: KeyPath, found: Sequence[ErrorDetails]) -> str:

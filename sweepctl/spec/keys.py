@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -25,6 +25,11 @@ def fields() -> Mapping[str, FieldInfo]:
 def is_whole(key: str) -> bool:
     """Whether a key holds whole numbers only."""
     return key in fields() and _holds(fields()[key].annotation, int)
+
+
+def is_list(key: str) -> bool:
+    """Whether a key holds a list."""
+    return _holds(fields()[key].annotation, tuple)
 
 
 @cache
@@ -75,4 +80,6 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]
 
 
 def _holds(annotation: object, kind: type) -> bool:
-    return annotation is kind or any(_holds(part, kind) for part in get_args(annotation))
+    return kind in (annotation, get_origin(annotation)) or any(
+        _holds(part, kind) for part in get_args(annotation)
+    )

@@ -1,6 +1,7 @@
 """What a key may hold, apart from all others: `RunConfig`'s types and bounds for one value at a time."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sweepctl.errors import Problem
 from sweepctl.spec.file import explain
-from sweepctl.spec.keys import defaults, fields
+from sweepctl.spec.keys import defaults, fields, is_list
 from sweepctl.spec.settings import Leaf
 
 
@@ -19,6 +20,22 @@ def leaf_problems(key: str, leaf: Leaf) -> tuple[Problem, ...]:
     except ValidationError as error:
         return tuple(Problem(leaf.place, explain(details, key)) for details in error.errors())
     return ()
+
+
+def pattern_problems(key: str, leaf: Leaf, *, one_of: bool = False) -> tuple[Problem, ...]:
+    """Why a key can never have the value that a pattern asks for.
+
+    Args:
+        key: dotted.
+        leaf: what the pattern says.
+        one_of: a list also means one of its values.
+    """
+    problems, values = leaf_problems(key, leaf), leaf.value
+    if not (problems and one_of and isinstance(values, list)):
+        return problems
+    if is_list(key) and not all(isinstance(value, list) for value in values):
+        return problems
+    return tuple(found for value in values for found in leaf_problems(key, replace(leaf, value=value)))
 
 
 def canonical(key: str, leaf: Leaf | None) -> str:

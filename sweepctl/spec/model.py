@@ -7,8 +7,9 @@ may hold is `trainer.config.RunConfig`'s to say, and is checked in the expansion
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from trainer.paths import LONGEST_NAME, is_sweep_name
 from trainer.settings import NonNegativeInt, PositiveFloat, PositiveInt, Settings
 
 EvaluationTask = Literal["arithmetic_cot", "gsm8k_cot"]
@@ -26,6 +27,12 @@ def _parse_duration(value: Any) -> Any:  # noqa: ANN401 - raw YAML
             raise ValueError("a duration is a number and a unit, such as 90s, 10m, 6h or 1d")
         return float(match[1]) * _SECONDS[match[2]]
     return value
+
+
+def _is_free(name: str) -> str:
+    if not is_sweep_name(name):
+        raise ValueError("should be the name of no other file of the runs directory")
+    return name
 
 
 Duration = Annotated[PositiveFloat, BeforeValidator(_parse_duration, json_schema_input_type=str | float)]
@@ -109,7 +116,11 @@ class Spec(Settings):
 
     version: Literal[1]
     """Version of this format."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME),
+        AfterValidator(_is_free),
+    ]
     """The sweep's folder under the runs directory."""
     base: dict[str, Any] = Field(default_factory=dict)
     """Trainer configuration shared by every run."""

@@ -75,49 +75,64 @@ def overridden(file: SpecFile, overrides: Sequence[Override], problems: list[Pro
         texts=dict(file.source.texts),
     )
     for override in overrides:
-        path = tuple(override.key.split("."))
-        if path[0] in _IN_THE_FILE_ONLY:
-            problems.append(Problem(override.place, f"'{path[0]}' can only be changed in {source.file}"))
+        section, _, dotted = override.key.partition(".")
+        if section in _IN_THE_FILE_ONLY:
+            problems.append(Problem(override.place, f"'{section}' can only be changed in {source.file}"))
         else:
-            source = _graft(source, path, override.source, ())
+            source = _graft(source, section, dotted, override.source, ())
     return checked(source) if overrides else file
 
 
-def _graft(source: Source, path: KeyPath, given: Source, inner: KeyPath) -> Source:
-    """`source` with what `given` holds at `inner` in the place of what it had at `path`."""
+def _graft(source: Source, section: str, dotted: str, given: Source, inner: KeyPath) -> Source:
+    """`source` with what `given` holds at `inner` in the place of what it had at a key of a section.
+
+    Args:
+        source: the spec.
+        section: a key of the spec.
+        dotted: a key inside it, which the spec may have nested or dotted; empty for the section itself.
+        given: the value of a `--set`.
+        inner: a place in that value.
+    """
     value: Any = given.data
     for part in inner:
         value = value[part]
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict) and (value or isinstance(source.data.get(section), dict)):
         for key in value:
-            source = _graft(source, (*path, key), given, (*inner, key))
+            source = _graft(source, section, f"{dotted}.{key}" if dotted else key, given, (*inner, key))
         return source
-    _put(source.data, path, value)
+    _put(source.data, section, dotted, value)
     for profile in (source.data.get("profiles") or {}).values():
-        _drop(profile, path)
-    size = len(path)
+        if isinstance(value, dict):
+            continue  # an empty map: it merges, too
+        if not dotted:
+            profile.pop(section, None)
+        elif isinstance(profile.get(section), dict):
+            _remove(profile[section], dotted)
+    path: KeyPath = (section, dotted) if dotted else (section,)
+    size, depth = len(path), len(inner)
     places = {key: place for key, place in source.places.items() if key[:size] != path}
     texts = {key: text for key, text in source.texts.items() if key[:size] != path}
-    depth = len(inner)
     places.update({(*path, *key[depth:]): at for key, at in given.places.items() if key[:depth] == inner})
     texts.update({(*path, *key[depth:]): text for key, text in given.texts.items() if key[:depth] == inner})
-    for end in range(1, size):
-        places.setdefault(path[:end], given.place(()))
+    places.setdefault((section,), given.place(()))
     return replace(source, places=places, texts=texts)
 
 
-def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:  # noqa: ANN401 - raw YAML
-    *sections, last = (str(part) for part in path)
-    for section in sections:
-        if not isinstance(tree.get(section), dict):
-            tree[section] = {}
-        tree = tree[section]
-    tree[last] = value
+def _put(data: dict[str, Any], section: str, dotted: str, value: Any) -> None:  # noqa: ANN401 - raw YAML
+    if not dotted:
+        data[section] = value
+        return
+    if not isinstance(data.get(section), dict):
+        data[section] = {}
+    _remove(data[section], dotted)
+    data[section][dotted] = value
 
 
-def _drop(tree: Any, path: KeyPath) -> None:  # noqa: ANN401 - raw YAML
-    *sections, last = path
-    for section in sections:
-        tree = tree.get(section) if isinstance(tree, dict) else None
-    if isinstance(tree, dict):
-        tree.pop(last, None)
+def _remove(tree: dict[str, Any], dotted: str) -> None:
+    """Take out what a map says of a key, however it nests it. `task: gsm8k` says `task.name`."""
+    for key, value in list(tree.items()):
+        short = key == "task" and not isinstance(value, dict)
+        if f"{'task.name' if short else key}.".startswith(f"{dotted}."):
+            del tree[key]
+        elif isinstance(value, dict) and dotted.startswith(f"{key}."):
+            _remove(value, dotted.removeprefix(f"{key}."))

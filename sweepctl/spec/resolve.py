@@ -14,12 +14,12 @@ from sweepctl.errors import Place, Problem, SpecError, suggestion
 from sweepctl.machine import visible_gpus
 from sweepctl.spec.file import SpecFile
 from sweepctl.spec.keys import overlap
-from sweepctl.spec.leaf_checks import leaf_problems
+from sweepctl.spec.leaf_checks import leaf_problems, pattern_problems
 from sweepctl.spec.model import EvalSpec, Profile, Spec
 from sweepctl.spec.overrides import Override, overridden, read_overrides, settings_of
 from sweepctl.spec.settings import Flat, SettingsReader, assign
 from sweepctl.spec.source import KeyPath
-from sweepctl.spec.values import Distribution, read_axis
+from sweepctl.spec.values import Axis, Distribution, read_axis
 from trainer.errors import ConfigError
 
 AUTO = "auto"
@@ -127,6 +127,7 @@ class _Resolver:
     ) -> None:
         self._spec = file.spec
         self._source = file.source
+        self._dropped = file.dropped
         self._name = profile
         self._profile = file.spec.profiles[profile] if profile else Profile()
         self._given = given
@@ -158,7 +159,7 @@ class _Resolver:
         )
         if self._problems:
             # Whoever must correct the spec anyway wants to know about wrong values, too.
-            raise SpecError([*self._problems, *_wrong_values(resolved)])
+            raise SpecError([*self._problems, *wrong_values(resolved), *wrong_patterns(resolved)])
         return resolved
 
     def _place_of(self, key: str) -> KeyPath:
@@ -181,9 +182,10 @@ class _Resolver:
         parameters = (
             self._profile.parameters if self._profile.parameters is not None else self._spec.parameters
         )
+        draws = self._spec.method == "random" or "method" in self._dropped
         for key, raw in parameters.items():
-            axis = read_axis(self._reader, key, raw, (*path, key), drawn=self._spec.method == "random")
-            if axis:
+            undrawn = None if draws else "needs method: random and max_runs"
+            if axis := self._axis(key, raw, (*path, key), undrawn):
                 yield Block((key,), axis.rows, self._source.place((*path, key)), axis.distribution)
 
     def _seed_block(self) -> Iterator[Block]:
@@ -191,13 +193,12 @@ class _Resolver:
         if seeds is None:
             return
         path = self._place_of("seeds")
-        if axis := read_axis(self._reader, "seed", list(seeds), path, drawn=False):
+        if axis := read_axis(self._reader, "seed", list(seeds), path, undrawn=None):
             yield Block(("seed",), axis.rows, self._source.place(path))
 
     def _zip_block(self, axes: dict[str, Any], path: KeyPath) -> Iterator[Block]:
-        read = {
-            key: read_axis(self._reader, key, raw, (*path, key), drawn=False) for key, raw in axes.items()
-        }
+        undrawn = "an axis of a zip entry cannot be; put it under 'parameters'"
+        read = {key: self._axis(key, raw, (*path, key), undrawn) for key, raw in axes.items()}
         columns = {key: axis.rows for key, axis in read.items() if axis}
         lengths = {key: len(rows) for key, rows in columns.items()}
         if len(set(lengths.values())) > 1:
@@ -209,8 +210,19 @@ class _Resolver:
             rows = tuple(_joined(row) for row in zip(*columns.values(), strict=True))
             yield Block(tuple(columns), rows, self._source.place(path))
 
+    def _axis(self, key: str, raw: Any, path: KeyPath, undrawn: str | None) -> Axis | None:  # noqa: ANN401
+        if key == "seed":
+            self._reader.complain(
+                self._source.place(path),
+                "'seed' is no axis; 'seeds' repeats the whole sweep with each of a list",
+            )
+            return None
+        return read_axis(self._reader, key, raw, path, undrawn=undrawn)
+
     def _drawing(self) -> Drawing | None:
         spec, place = self._spec, self._source.place
+        if self._dropped & {"method", "max_runs", "seed"}:
+            return None  # what they say of each other is not known
         if spec.method == "random":
             if spec.max_runs is None:
                 self._reader.complain(place(("method",)), "method: random needs max_runs: how many to draw")
@@ -302,7 +314,8 @@ class _Resolver:
         return merged
 
 
-def _wrong_values(resolved: Resolved) -> Iterator[Problem]:
+def wrong_values(resolved: Resolved) -> Iterator[Problem]:
+    """Every value of some layer that its key cannot hold, at its line; expansion tells those of points."""
     maps = [resolved.base, resolved.overrides]
     maps += [row for block in resolved.blocks for row in block.rows]
     maps += [included.settings for included in resolved.include]
@@ -310,6 +323,18 @@ def _wrong_values(resolved: Resolved) -> Iterator[Problem]:
     for settings in maps:
         for key, leaf in settings.items():
             yield from leaf_problems(key, leaf)
+
+
+def wrong_patterns(resolved: Resolved) -> Iterator[Problem]:
+    """Every value that is compared with those of points, and that its key can never hold."""
+    maps = [pattern.settings for pattern in resolved.exclude]
+    maps += [resolved.baseline or {}, resolved.reference[1] if resolved.reference else {}]
+    for pattern in maps:
+        for key, leaf in pattern.items():
+            yield from pattern_problems(key, leaf)
+    for condition in resolved.when:
+        for key, leaf in condition.pattern.settings.items():
+            yield from pattern_problems(key, leaf, one_of=True)
 
 
 def _joined(parts: Sequence[Flat]) -> Flat:

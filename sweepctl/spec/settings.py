@@ -10,7 +10,7 @@ from typing import Any
 
 from sweepctl.errors import Place, Problem, suggestion
 from sweepctl.spec.file import show
-from sweepctl.spec.keys import leaf_keys, section_keys
+from sweepctl.spec.keys import defaults, leaf_keys, section_keys
 from sweepctl.spec.source import KeyPath, Source
 
 
@@ -27,9 +27,9 @@ Flat = dict[str, Leaf]
 
 
 def assign(settings: Flat, changes: Mapping[str, Leaf]) -> None:
-    """Write `changes` over `settings`. Another task drops what belonged to the one before."""
+    """Write a stronger layer over weaker ones. Another task drops what they say of the task before."""
     before, after = settings.get("task.name"), changes.get("task.name")
-    if before and after and before.value != after.value:
+    if after and after.value != (before.value if before else defaults()["task.name"]):
         for key in [key for key in settings if key.startswith("task.")]:
             del settings[key]
     settings.update(changes)

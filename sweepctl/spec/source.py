@@ -48,6 +48,8 @@ def parse(text: str, file: str) -> Source:
         raise SpecError([Problem(Place(file, line), f"not valid YAML: {error.problem}")]) from None
     except YAMLError as error:
         raise SpecError([Problem(Place(file, 1), f"not valid YAML: {str(error).splitlines()[0]}")]) from None
+    except RecursionError:
+        raise SpecError([Problem(Place(file, 1), "lists and maps are nested too deeply")]) from None
     reader = _NodeReader(yaml, file)
     reader.places[()] = Place(file, 1)
     data = None if root is None else reader.read(root, (), root.start_mark.line + 1)
@@ -85,11 +87,25 @@ class _NodeReader:
         return value
 
     def _scalar(self, node: ScalarNode, line: int) -> Any:  # noqa: ANN401 - raw YAML
+        if not self._is_unicode(node.value, line):
+            return None
         try:
-            return self._construct(node)
+            value = self._construct(node)
+            return value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0, and the same run
+        except LookupError:  # `!!bool maybe`, `!!int ''`
+            kind = str(node.tag).rpartition(":")[2]
+            self._complain(line, f"cannot read {node.value!r} as {kind}")
         except (YAMLError, ValueError) as error:
             self._complain(line, f"cannot read {node.value!r}: {str(error).splitlines()[0]}")
-            return None
+        return None
+
+    def _is_unicode(self, text: str, line: int) -> bool:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self._complain(line, f"cannot read {text!r}: it has half of a surrogate pair")
+            return False
+        return True
 
     def _map(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -98,6 +114,8 @@ class _NodeReader:
             key = key_node.value
             if not isinstance(key, str):
                 self._complain(line, "a key is a single word, found a list or a map")
+                continue
+            if not self._is_unicode(key, line):
                 continue
             if key in result:
                 self._complain(line, f"'{key}' is given twice; first on line {self.places[*path, key].line}")

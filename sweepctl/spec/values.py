@@ -67,7 +67,14 @@ class Axis:
     distribution: Distribution | None = None
 
 
-def read_axis(reader: SettingsReader, key: str, raw: Any, path: KeyPath, *, drawn: bool) -> Axis | None:  # noqa: ANN401
+def read_axis(
+    reader: SettingsReader,
+    key: str,
+    raw: Any,  # noqa: ANN401 - raw YAML
+    path: KeyPath,
+    *,
+    undrawn: str | None,
+) -> Axis | None:
     """Read any form of an axis; None when something is wrong with it, which is then noted as a problem.
 
     Args:
@@ -75,13 +82,13 @@ def read_axis(reader: SettingsReader, key: str, raw: Any, path: KeyPath, *, draw
         key: what the axis varies.
         raw: what the spec says.
         path: where it says so.
-        drawn: whether random draws are taken, so that spaces make sense.
+        undrawn: why no value can be drawn from a space here; None where it can.
     """
     place = reader.place(path)
     if not reader.key_is_known(key, place):
         return None
     if isinstance(raw, dict):
-        return _read_form(_Form(reader, "task.name" if key == "task" else key, path, drawn), raw)
+        return _read_form(_Form(reader, "task.name" if key == "task" else key, path, undrawn), raw)
     if not isinstance(raw, list):
         reader.complain(place, f"the axis '{key}' should be a list or a form like range, found {show(raw)}")
         return None
@@ -95,7 +102,7 @@ class _Form:
     reader: SettingsReader
     key: str
     path: KeyPath
-    drawn: bool
+    undrawn: str | None
 
     def refuse(self, message: str, *inner: str | int) -> None:
         """Note a problem with this axis."""
@@ -110,15 +117,15 @@ def _listed(reader: SettingsReader, key: str, values: Sequence[Any], path: KeyPa
 
 
 def _read_form(form: _Form, raw: dict[str, Any]) -> Axis | None:
-    known = _FORMS if form.drawn else tuple(name for name in _FORMS if name not in _SPACES)
+    known = tuple(name for name in _FORMS if name not in _SPACES) if form.undrawn else _FORMS
     if len(raw) != 1:
         form.refuse(f"give one of {', '.join(known)}, found {', '.join(raw) or 'an empty map'}")
         return None
     ((name, given),) = raw.items()
     if name not in _FORMS:
         form.refuse(f"unknown form '{name}'; {suggestion(name, known)}", name)
-    elif name in _SPACES and not form.drawn:
-        form.refuse(f"'{name}' is drawn from, which needs method: random and max_runs", name)
+    elif name in _SPACES and form.undrawn:
+        form.refuse(f"'{name}' is drawn from, which {form.undrawn}", name)
     elif name in _LISTS:
         if isinstance(given, list):
             return _listed(form.reader, form.key, given, (*form.path, name))

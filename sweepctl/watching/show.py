@@ -99,14 +99,19 @@ def log_of(sweep: SweepPaths, run: RunPaths, reason: str | None) -> str:
 
 def resume_command(manifest: dict[str, Any], runs_dir: Path) -> str:
     """What to type to go on with a sweep, by its manifest."""
+    words = list(manifest.get("command") or _command(manifest))
+    if runs_dir != _DEFAULT_RUNS:
+        words += ["--runs-dir", str(runs_dir)]
+    return shlex.join(words)
+
+
+def _command(manifest: dict[str, Any]) -> list[str]:
+    """As far as the plan tells, where the command itself is not on record."""
     spec = manifest.get("spec") or {}
     words = ["sweepctl", "run", spec.get("file") or "SPEC"]
     if profile := manifest.get("profile"):
         words += ["--profile", profile]
-    words += [word for given in spec.get("set") or [] for word in ("--set", given)]
-    if runs_dir != _DEFAULT_RUNS:
-        words += ["--runs-dir", str(runs_dir)]
-    return shlex.join(words)
+    return words + [word for given in spec.get("set") or [] for word in ("--set", given)]
 
 
 def _totals(status: SweepStatus) -> Iterator[str]:

@@ -53,6 +53,12 @@ class PlannedSweep:
         run = self.plan().runs[index]
         return self.leave(run.name, run.run_id, state, **status)
 
+    def leave_set_aside(
+        self, index: int, state: RunState | None, date: str = "20261123-101500", **status
+    ) -> RunPaths:
+        run = self.plan().runs[index]
+        return self.leave(f"{run.name}.set-aside-{date}", run.run_id, state, **status)
+
     def leave_finished(self, index: int, code: str | None, environment: str | None) -> None:
         paths = self.leave_run(index, RunState.SUCCEEDED, step=40)
         append_attempt(paths, "started", code=code, environment=environment)

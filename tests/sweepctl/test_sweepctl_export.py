@@ -41,6 +41,7 @@ def made(tmp_path_factory):
             (paths.checkpoint(step) / "resume").mkdir(parents=True)
             (paths.checkpoint(step) / "model.safetensors").write_bytes(bytes([step]) * 1000)
             (paths.checkpoint(step) / "resume" / "learner.pt").write_bytes(b"x" * 5000)
+    sweep.spec.write_text("name: staleness\n")
     sweep.git_diff("0123456789ab").write_text("diff --git a b\n")
     return sweep
 
@@ -112,6 +113,7 @@ def test_the_archive_has_the_references_folders(archive):
     assert {name.split("/")[0] for name in found} == {
         "NOTES.md",
         "sweep.json",
+        "spec.yaml",
         "git-0123456789ab.diff",
         "MANIFEST.sha256",
         "configs",
@@ -157,7 +159,8 @@ def test_checkpoints_can_be_left_out(sweep, tmp_path, capsys):
 
 def test_notes_say_what_was_run_what_came_out_and_how_to_do_it_again(sweep, tmp_path):
     manifest = json.loads(sweep.manifest.read_text())
-    manifest["spec"] = {"file": "/home/someone/sweeps/staleness.yaml", "overrides": {"max_steps": 12}}
+    overrides = {"max_steps": 12, "optim.betas": [0.9, 0.95], "checkpoint.keep": None, "model": "a b"}
+    manifest["spec"] = {"file": "/home/someone/sweeps/staleness.yaml", "overrides": overrides}
     manifest["git"] = {"commit": "a" * 40, "dirty": True}
     manifest["environment"] = {"python": "3.11.9", "packages": {"torch": "2.13.0", "vllm": None}}
     sweep.manifest.write_text(json.dumps(manifest))
@@ -165,7 +168,13 @@ def test_notes_say_what_was_run_what_came_out_and_how_to_do_it_again(sweep, tmp_
     report = render_markdown(report_of(sweep.root.parent))
     assert report.split("\n\n", 1)[1].strip() in notes
     assert "2 runs of asynchronous GRPO, and 1 point that can never make progress." in notes
-    assert "sweepctl run staleness.yaml --profile synthetic --set max_steps=12" in notes
+    settings = (
+        "--set max_steps=12 --set 'optim.betas=[0.9, 0.95]' --set checkpoint.keep=null --set 'model=a b'\n"
+    )
+    assert f"sweepctl run spec.yaml --profile synthetic {settings}" in notes
+    sweep.spec.unlink()  # as in sweeps of earlier versions
+    earlier = (export(sweep, tmp_path / "earlier") / "NOTES.md").read_text()
+    assert f"sweepctl run staleness.yaml --profile synthetic {settings}" in earlier
     assert "/home/someone" not in notes
     assert f"python -m trainer --config again/{FIRST}/config.json" in notes
     assert "| torch | 2.13.0 |" in notes and "| vllm | – |" in notes
@@ -286,7 +295,9 @@ def test_an_unknown_sweep_is_told_with_the_nearest_name(sweep, tmp_path):
         export_sweep(sweep.root.parent, "stalenes", tmp_path / "a", checkpoints=True, as_json=False)
 
 
-OBJECT = st.dictionaries(st.text(max_size=3), st.text(max_size=20), max_size=3).map(json.dumps).map(str.encode)
+OBJECT = (
+    st.dictionaries(st.text(max_size=3), st.text(max_size=20), max_size=3).map(json.dumps).map(str.encode)
+)
 
 
 @given(lines=st.lists(OBJECT, max_size=4), last=OBJECT, cut=st.integers(0, 200))

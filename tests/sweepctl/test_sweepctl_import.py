@@ -1,6 +1,7 @@
 """Results made elsewhere become a sweep, or an error that names the file and the line."""
 
 import json
+import os
 import re
 import shutil
 import textwrap
@@ -360,6 +361,10 @@ def two_bases(folder):
     write_results(folder, "b-base", 2)
 
 
+def engine_log(folder):
+    write_results(folder, "engine.log", 1)
+
+
 def only_a_base(folder):
     write_results(folder, "base", 1, model_name="Qwen/Q-Base")
 
@@ -386,6 +391,7 @@ def own_folder(folder):
         (folder_loop, "no lm-eval results here (again: a linked folder, not entered)"),
         (two_bases, "several base models: a_base, b-base; say which with `base_model`"),
         (only_a_base, "results of the base model 'Qwen/Q-Base' only; those of a run are needed"),
+        (engine_log, "a run cannot be called 'engine.log'; rename the file"),
         (own_folder, "no MANIFEST.sha256: not an exported sweep, or not the whole of one"),
     ],
 )
@@ -418,6 +424,8 @@ TABLES = {
     "reference: {nothing: 1}\nruns:\n- run_name: a": ":1: unknown key 'nothing'",
     "runs:\n- run_name: ../a": ":2: run_name: letters, digits",
     "runs:\n- run_name: base_models": ":2: run_name: letters, digits",
+    "runs:\n- run_name: sweep.json": ":2: run_name: letters, digits",
+    "runs:\n- run_name: .lock": ":2: run_name: letters, digits",
     "runs:\n- run_name: a\n- run_name: a": ":3: run_name 'a' is given twice; first on line 2",
     "runs:\n- run_name: a\n  evaluations: exp2": ":3: evaluations: no results of 'exp2'; did you",
     "base_model: bace\nruns:\n- run_name: a": ":1: base_model: no results of 'bace'; did you mean 'base'?",
@@ -452,7 +460,8 @@ def test_names_that_will_not_do_are_refused(tmp_path):
     runs_dir = tmp_path / "runs"
     assert "no such folder" in refusal(tmp_path / "none", runs_dir)
     assert "cannot be a sweep's name" in refusal(tmp_path / "in", runs_dir, name="../x")
-    assert "cannot be a sweep's name" in refusal(tmp_path / "in", runs_dir, name=".hidden")
+    for name in (".hidden", "results.duckdb", "a" * 201):
+        assert "cannot be a sweep's name" in refusal(tmp_path / "in", runs_dir, name=name)
     sweep = take(tmp_path / "in", runs_dir)
     before = sweep.manifest.read_bytes()
     with pytest.raises(ConfigError, match="is there already; give the import another name with --name"):
@@ -517,6 +526,13 @@ def test_what_was_added_to_an_archive_is_left_out_and_said(archive, tmp_path, ca
     assert list(sweep.root.rglob("*_7shot.json")) == []
 
 
+def test_a_file_whose_name_is_no_text_can_be_spoken_of(archive, tmp_path, capsys):
+    name = os.fsdecode(b"added-\xff.json")
+    (archive / name).write_text("{}")
+    take(archive, tmp_path / "runs")
+    assert "note: added-?.json: left out" in capsys.readouterr().out
+
+
 def test_of_many_added_files_a_few_are_named(archive, tmp_path, capsys):
     for number in range(1200):
         (archive / "traces" / f"{number:04d}.txt").write_text("")
@@ -558,6 +574,7 @@ def test_a_listed_name_that_is_none_is_told(name, archive, tmp_path):
 def test_an_archive_reaches_nothing_outside_itself(archive, tmp_path):
     manifest = json.loads((archive / "sweep.json").read_text())
     manifest["runs"][0]["run_name"] = "../../evil"
+    manifest["runs"][1]["run_name"] = "sweep.json"
     (archive / "sweep.json").write_text(json.dumps(manifest))
     listing = archive / "MANIFEST.sha256"
     listing.write_text(listing.read_text() + f"{'0' * 64}  ../secret\n")
@@ -567,6 +584,7 @@ def test_an_archive_reaches_nothing_outside_itself(archive, tmp_path):
     link.symlink_to(secret)
     message = refusal(archive, tmp_path / "runs")
     assert "a run cannot be called '../../evil'" in message
+    assert "a run cannot be called 'sweep.json'" in message
     assert f"{link}: is a link; an archive has none" in message
     assert "not a checksum and a name" in message
 

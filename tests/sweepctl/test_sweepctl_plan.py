@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from factories.planned_sweep import NAMES, SPEC, PlannedSweep
+from factories.planned_sweep import NAMES, SPEC, PlannedSweep, fail
 
 from sweepctl.attempts import append_attempt
 from sweepctl.provenance import code_id, environment_id
@@ -76,6 +76,23 @@ class TestStates:
         assert [run.state for run in fresh.runs] == ["succeeded", "new", "failed", "new"]
         assert [run.selected for run in fresh.runs] == [True, True, False, False]
         assert fresh.notes == plan.notes
+
+
+class TestHowOftenItWasBegun:
+    def test_an_attempt_that_ended_before_its_trainer_could_say_a_word_counts(self, sweep):
+        fail(sweep.leave_run(0, RunState.FAILED, attempt=1), times=3)
+        assert sweep.run(0).summary()["attempts"] == 3
+
+    def test_what_a_trainer_counted_itself_counts(self, sweep):
+        append_attempt(sweep.leave_run(0, RunState.INTERRUPTED, attempt=2), "started")
+        assert sweep.run(0).summary()["attempts"] == 2
+
+    def test_a_new_count_of_failures_is_none_of_attempts(self, sweep):
+        paths = sweep.leave_run(0, RunState.FAILED)
+        fail(paths, times=2)
+        append_attempt(paths, "reset")
+        found = sweep.run(0).summary()
+        assert (found["attempts"], found["failures_in_a_row"]) == (2, 0)
 
 
 class TestWhatMakesARunOutOfDate:
@@ -232,7 +249,9 @@ def test_as_json(sweep):
         "step": 40,
         "attempts": 1,
         "failures_in_a_row": 0,
+        "other_run": None,
         "sets_aside": plan.runs[0].run_id,
+        "comes_back": None,
         "values": {"max_staleness": 0, "optim.lr": 1e-6},
     }
     assert [run["selected"] for run in found["runs"]] == [True, False, False, False]

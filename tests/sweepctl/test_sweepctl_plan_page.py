@@ -41,6 +41,8 @@ Exp5  B8_s1_lr1e-6   new                       1e-6  1   8  16  2      1     40
 Exp6  B8_s1_lr5e-7   new, not selected         5e-7  1   8  16  2      1     40
 5 of 6 runs selected by --only optim.lr == 1e-6 or prompts_per_optim_step == 16
 1 finished run comes from other code: Exp4; `--rerun-on code` runs it again
+no twin in this sweep for Exp5 (baseline: synchronous, that is max_staleness 0 and P = B, all else equal); \
+it is compared with nothing, since there is no reference
 B8_s0_lr1e-6, B8_s0_lr5e-7 are infeasible: k - 1 > max_staleness: \
 k = prompts_per_rollout_sync / prompts_per_optim_step = 16 / 8 = 2, and 2 - 1 = 1 > 0
 B16_s0_lr5e-7: its directory holds another run (aaaaaaaaaaaa), to be set aside
@@ -61,6 +63,8 @@ Exp5  B8_s1_lr1e-6   new                   1e-6  1   8  16  2      1     40
       B8_s0_lr5e-7   infeasible            5e-7  0   8  16  2            40
 Exp6  B8_s1_lr5e-7   new                   5e-7  1   8  16  2      1     40
 1 finished run comes from other code: Exp4; set aside and run again, by --rerun-on code
+no twin in this sweep for Exp5-Exp6 (baseline: synchronous, that is max_staleness 0 and P = B, all else \
+equal); they are compared with nothing, since there is no reference
 B8_s0_lr1e-6, B8_s0_lr5e-7 are infeasible: k - 1 > max_staleness: \
 k = prompts_per_rollout_sync / prompts_per_optim_step = 16 / 8 = 2, and 2 - 1 = 1 > 0
 B16_s0_lr5e-7: its directory holds another run (aaaaaaaaaaaa), to be set aside
@@ -122,15 +126,61 @@ def test_what_is_overridden_at_120_columns(sweep, print_at):
     assert lines == OVERRIDDEN.format(*ids).splitlines()
 
 
-def test_a_narrow_terminal_shows_fewer_axes_and_whole_names(sweep, print_at):
+def test_a_narrow_terminal_does_first_without_what_tells_no_runs_apart(sweep, print_at):
     sweep.write(WIDE)
     plan = sweep.plan()
-    lines = print_at(80, plan)
-    assert all(len(line) <= 80 for line in lines[1:])
-    assert "too narrow for temperature, loss.name, correction.name, lr: see --json" in lines
-    names = "".join(line[6:47].strip() for line in lines[2:10])
+    assert (
+        "temperature  loss.name  correction.name    lr  s   B   P  k  age ≤  steps" in print_at(160, plan)[1]
+    )
+    lines = print_at(110, plan)
+    assert lines[1].split()[2:] == ["temperature", "loss.name", "correction.name", "lr", "s"]
+    assert "too narrow for B, P, k, age ≤, steps: see --json" in lines
+    lines = print_at(90, plan)
+    assert lines[1].split()[2:] == ["temperature", "loss.name"]
+    assert "too narrow for correction.name, lr, s, B, P, k, age ≤, steps: see --json" in lines
+    assert all(len(line) <= 90 for line in lines[1:6])
+
+
+def test_of_s_b_p_and_k_those_stay_that_vary(sweep, print_at):
+    sweep.write(TWO_BATCHES)
+    lines = print_at(50, sweep.plan())
+    assert lines[1].split() == ["run", "state", "lr", "s", "B", "k"]
+    assert "too narrow for P, age ≤, steps: see --json" in lines
+
+
+def test_a_name_is_never_cut_short(sweep, print_at):
+    sweep.write(WIDE)
+    plan = sweep.plan()
+    lines = print_at(40, plan)
+    names = "".join(line[6:35].strip() for line in lines[2:10])
     assert names == "".join(run.name for run in plan.runs)
-    assert "temperature  loss.name  correction.name    lr  s" in print_at(160, plan)[1]
+
+
+def test_what_directories_hold_and_what_comes_back(sweep, print_at):
+    for index, other in enumerate(("a" * 12, "b" * 12)):
+        sweep.leave_set_aside(index, RunState.SUCCEEDED)
+        sweep.leave(sweep.plan().runs[index].name, other, RunState.SUCCEEDED)
+    sweep.leave("s0_lr5e-7", "c" * 12, RunState.SUCCEEDED)
+    lines = print_at(120, sweep.plan(only="Exp2,Exp4"))
+    assert [line.split("  ")[2].strip() for line in lines[2:6]] == [
+        "succeeded, not selected",
+        "succeeded",
+        "new, not selected",
+        "new",
+    ]
+    assert lines[7:] == [
+        "s0_lr1e-6: would come back, if selected, from s0_lr1e-6.set-aside-20261123-101500",
+        "s1_lr1e-6: comes back from s1_lr1e-6.set-aside-20261123-101500",
+        "s1_lr1e-6: its directory holds another run (bbbbbbbbbbbb), to be set aside",
+        "Exp1, Exp3: not selected; their directories hold other runs "
+        "(aaaaaaaaaaaa, cccccccccccc), which stay",
+        "run would train 1, go on with 0, retry 0; 1 is done",
+    ]
+    sets_aside = [run["sets_aside"] for run in sweep.plan(only="Exp2,Exp4").summary()["runs"]]
+    assert sets_aside == [None, "b" * 12, None, None]
+    forced = print_at(120, sweep.plan(only="Exp1"), force=True)
+    assert not any("come" in line for line in forced)
+    assert "s0_lr1e-6: its directory holds another run (aaaaaaaaaaaa), to be set aside" in forced
 
 
 def test_what_is_not_selected_is_dim(sweep, print_at, monkeypatch):

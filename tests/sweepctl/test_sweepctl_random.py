@@ -93,5 +93,5 @@ def test_draws_that_set_different_keys_are_told_apart_by_all_of_them():
     tasks = ["arithmetic", {"name": "arithmetic", "problems": 5}, {"name": "arithmetic", "problems": 6}]
     for seed in range(20):
         found = drawn(parameters={"task": tasks}, zip=[], max_runs=3, seed=seed, run_name="{task.problems}")
-        assert sorted(point.run_name for point in found.points) == ["5", "6", "None"]
+        assert sorted(point.run_name for point in found.points) == ["5", "6", "null"]
         assert found.notes == ()

@@ -125,7 +125,7 @@ def test_of_infeasible_points_alone_nothing_can_be_run(sweep):
         (False, False),
         (True, False),
     ]
-    assert plan.notes == ("1 of 2 runs selected by --only *lr1e-6",)
+    assert plan.notes[0] == "1 of 2 runs selected by --only *lr1e-6"
 
 
 def test_without_any_runs_that_is_said():

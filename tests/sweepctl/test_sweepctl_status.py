@@ -164,10 +164,11 @@ def test_a_run_that_waits_for_another_attempt_is_no_failed_one(cli, sweep):
     assert "s2 failed: the loss is not finite\n" in status(cli, sweep)[1]
 
 
-def test_the_command_to_go_on_plans_the_same_sweep(fake_sweep, tmp_path, monkeypatch):
+def test_the_command_to_go_on_plans_the_same_sweep(fake_sweep):
     """Also where --set changed the spec itself, and with values that a shell would read."""
     given = ["seeds=[0, 1]", "eval.limit=50", "resources.concurrency=2", "max_steps=2"]
     plan = load_plan(fake_sweep.spec, "auto", given, fake_sweep.runs_dir)
+    plan.paths.root.mkdir()
     write_manifest(plan, trains=False)
     words = shlex.split(resume_command(read_manifest(plan.paths), fake_sweep.runs_dir))
     assert words[:3] == ["sweepctl", "run", str(fake_sweep.spec)]
@@ -301,7 +302,9 @@ def test_watch_ends_as_status_does_where_a_status_is_damaged(cli, sweep):
     sweep.paths.run("s0").status.write_text("{")
     code, _, err = status(cli, sweep, "--watch")
     assert code == 2
-    assert err.endswith(f"error: {sweep.paths.root}/s0/status.json: not a run's status (1 errors); remove it\n")
+    assert err.endswith(
+        f"error: {sweep.paths.root}/s0/status.json: not a run's status (1 errors); remove it\n"
+    )
 
 
 def test_an_evaluation_after_the_run_is_a_change(sweep):

@@ -59,7 +59,7 @@ def test_generated_values_are_short_in_names_and_still_tell_apart():
 @given(st.integers(-50, 50), st.integers(-50, 50), st.integers(1, 9))
 def test_range_of_whole_numbers_is_pythons(start, stop, step):
     if list(range(start, stop, step)):
-        assert axis("seed", {"range": [start, stop, step]})[0] == list(range(start, stop, step))
+        assert axis("max_steps", {"range": [start, stop, step]})[0] == list(range(start, stop, step))
 
 
 @given(
