@@ -90,7 +90,7 @@ def complete_profile(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str,
 def _manifests(ctx: typer.Context) -> list[Path]:
     """Every sweep's, the latest first."""
     runs_dir = Path(ctx.params["runs_dir"])
-    return sorted(runs_dir.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return sorted(runs_dir.glob("[!.]*/sweep.json"), key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def _is_spec(path: Path) -> bool:

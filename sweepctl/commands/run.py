@@ -56,6 +56,7 @@ def run_sweep(request: RunRequest) -> int:
     Raises:
         SweepctlError: a bad spec, or a sweep that is being run already.
     """
+    from sweepctl.exchange.imported import refuse_imported  # noqa: PLC0415
     from sweepctl.mirrors.companions import check  # noqa: PLC0415
     from sweepctl.plan.plan import load_plan  # noqa: PLC0415
     from sweepctl.running.executor import InlineExecutor, LocalExecutor  # noqa: PLC0415
@@ -73,6 +74,7 @@ def run_sweep(request: RunRequest) -> int:
         only=request.only,
         rerun_on=request.rerun_on,
     )
+    refuse_imported(plan.paths)
     spec = plan.resolved.spec
     share = choose_share(spec.resources, request.devices, 1 if request.inline else request.concurrency)
     if missing := check(spec.mirrors):

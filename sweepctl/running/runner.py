@@ -181,7 +181,7 @@ class SweepRunner:
             return None
         self.plan = self.plan.refreshed()
         # Not only the selected ones: what is evaluated is on record as one list. Those stay set aside.
-        succeeded = [run for run in self.plan.feasible if run.state == "succeeded"]
+        succeeded = [run for run in self.plan.feasible if run.state == "succeeded" and not run.comes_back]
         return Evaluator(self.plan, succeeded, trained=trained)
 
     def _evaluate_all(self, workers: Sequence[Worker], *, trained: bool) -> bool:

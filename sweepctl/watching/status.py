@@ -213,7 +213,7 @@ def locate_run(runs_dir: Path, given: str) -> FoundRun:
 
 def sweeps(runs_dir: Path) -> list[SweepPaths]:
     """Every sweep there is, the one begun last first."""
-    manifests = sorted(runs_dir.glob("*/sweep.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    manifests = sorted(runs_dir.glob("[!.]*/sweep.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     return [SweepPaths(manifest.parent) for manifest in manifests]
 
 

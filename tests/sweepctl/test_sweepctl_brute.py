@@ -29,6 +29,9 @@ TAME = {
     "rollouts.keep": [0.1, 0.2],
     "task.name": ["arithmetic", "gsm8k"],
     "task.problems": [5, None],
+    "task.stop": [["Q:"], ["A:", "B:"], None],
+    "optim.betas": [[0.9, 0.95], [0.8, 0.9]],
+    "checkpoint.every_steps": [None, 10, 5],
     "loss.name": ["grpo", "gspo"],
 }
 WILD = {
@@ -49,6 +52,8 @@ WILD = {
     "held_out.every_steps": [2, 3, None],
     "max_steps": [10, "ten"],
 }
+
+UNCOUNTED = {"rollouts.keep", "checkpoint.every_steps"}  # no part of what a run computes
 
 
 @st.composite
@@ -81,20 +86,25 @@ def specs(draw, values):
 
 
 def layered(*layers):
-    merged = {}
+    """What is left of each layer when the next one is put over it."""
+    weaker = {}
     for layer in layers:
-        task = layer.get("task.name")
-        if task is not None and merged.get("task.name") not in (None, task):
-            merged = {key: value for key, value in merged.items() if not key.startswith("task.")}
-        merged |= layer
-    return merged
+        stays = layer.get("task.name") in (None, weaker.get("task.name", "arithmetic"))
+        weaker = {key: value for key, value in weaker.items() if stays or key.partition(".")[0] != "task"}
+        weaker |= layer
+    return weaker
+
+
+def together(*parts):
+    """What says all that several parts of one layer say."""
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def effective(point, key):
-    if point.get(key) is not None:
-        return point[key]
-    if key == "prompts_per_rollout_sync":
+    if key == "prompts_per_rollout_sync" and point.get(key) is None:
         return effective(point, "prompts_per_optim_step")
+    if key in point:
+        return point[key]
     value = RunConfig().model_dump(mode="json")
     for part in key.split("."):
         value = value[part]
@@ -114,14 +124,14 @@ def brute(spec):
     axes += [[{key: value} for value in values] for key, values in spec["parameters"].items()]
     points, matched = [], set()
     for seed in [{"seed": seed} for seed in spec.get("seeds", [])] or [{}]:
-        grid = [layered(spec["base"], seed, *rows) for rows in itertools.product(*axes)]
+        grid = [layered(spec["base"], together(seed, *rows)) for rows in itertools.product(*axes)]
         out = [[matches(point, pattern) for pattern in spec["exclude"]] for point in grid]
         matched |= {("exclude", number) for row in out for number, hit in enumerate(row) if hit}
         kept = [point for point, row in zip(grid, out, strict=True) if not any(row)]
-        for point in kept + [layered(spec["base"], seed, further) for further in spec["include"]]:
+        for point in kept + [layered(spec["base"], together(seed, further)) for further in spec["include"]]:
             met = [n for n, when in enumerate(spec["when"]) if matches(point, when["if"])]
             matched |= {("when", number) for number in met}
-            final = layered(point, *(spec["when"][number]["set"] for number in met))
+            final = layered(point, together(*(spec["when"][number]["set"] for number in met)))
             points.append((final, tuple(f"tag{number}" for number in met), configured(final)))
     return points, matched
 
@@ -173,8 +183,9 @@ def compare(spec):
         if isinstance(outcome, RunConfig):
             first.setdefault(outcome.run_id(), (outcome, None, tags))
         else:
-            counted = [key for key in (*TAME, "seed") if key != "rollouts.keep"]
-            identity = tuple(effective(point, key) for key in counted)
+            counted = [key for key in (*TAME, "seed") if key not in UNCOUNTED]
+            values = [effective(point, key) for key in counted]
+            identity = tuple(tuple(value) if isinstance(value, list) else value for value in values)
             first.setdefault(identity, (None, reason(outcome), tags))
     expected = list(first.values())
     assume(any(config for config, _, _ in expected))

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from sweepctl.cli import app
 from sweepctl.commands import run
 from sweepctl.watching.show import resume_command
+from trainer.errors import ConfigError
 
 ONCE = ["--retry-failed", "--force", "--rerun-on", "code"]
 KEPT = [
@@ -64,3 +65,16 @@ def test_status_repeats_the_command_that_is_on_record():
     manifest = {"command": ["sweepctl", "run", "x.yaml", "--only", "Exp1,Exp3"], "spec": {"file": "y.yaml"}}
     assert resume_command(manifest, Path("runs")) == "sweepctl run x.yaml --only Exp1,Exp3"
     assert resume_command(manifest, Path("/r")) == "sweepctl run x.yaml --only Exp1,Exp3 --runs-dir /r"
+
+
+def test_an_imported_sweep_is_not_run_over(tmp_path):
+    """Its runs cannot be made again here."""
+    spec = tmp_path / "theirs.yaml"
+    spec.write_text("version: 1\nname: theirs\nbase: {max_steps: 2}\n")
+    manifest = tmp_path / "runs" / "theirs" / "sweep.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text('{"imported": {"from": "archive"}, "runs": []}')
+    result = CliRunner().invoke(app, ["run", str(spec), "--runs-dir", str(tmp_path / "runs")])
+    assert isinstance(result.exception, ConfigError)
+    assert "was imported, not run here; give the spec another name" in str(result.exception)
+    assert manifest.read_text().startswith('{"imported"')

@@ -73,7 +73,8 @@ def test_a_key_that_is_set_only_where_the_baseline_is_not(notes):
     when = "when: [{if: {max_staleness: 1}, set: {correction.name: token_tis, correction.cap: 3.0}}]\n"
     assert notes(spec + when) == [
         f"no twin in this sweep for Exp3-Exp4 {SYNCHRONOUS}; "
-        "they are compared with nothing, since there is no reference; Exp1 is no twin of Exp3 since correction.name, correction.cap differ, too"
+        "they are compared with nothing, since there is no reference; "
+        "Exp1 is no twin of Exp3 since correction.name, correction.cap differ, too"
     ]
 
 
