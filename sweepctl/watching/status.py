@@ -203,7 +203,9 @@ def locate_run(runs_dir: Path, given: str) -> FoundRun:
         if run_name in {planned["run_name"], planned.get("label")}
     ]
     if not found:
-        known = [planned["run_name"] for _, manifest in readable for planned in manifest["runs"]]
+        planned = [run for _, manifest in readable for run in manifest["runs"]]
+        labels = [run["label"] for run in planned if run.get("label")]
+        known = list(dict.fromkeys([*labels, *(run["run_name"] for run in planned)]))
         raise ConfigError(f"{runs_dir}: no run '{given}'; {suggestion(run_name, known)}")
     chosen = found[0]
     if others := [f"{each.sweep.name}/{run_name}" for each in found if each.sweep != chosen.sweep]:

@@ -151,6 +151,99 @@ def test_a_bad_set_is_said(given_set, message):
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize(
+    ("axes", "runs"),
+    [
+        ("task.problems: [5, 10], task.name: [arithmetic, gsm8k]", 4),
+        ("task.name: [arithmetic, gsm8k], task.problems: [5, 10]", 4),
+        ("task.problems: [5, 10], task: [arithmetic, {name: gsm8k, split: test}]", None),
+    ],
+)
+def test_an_axis_of_tasks_drops_no_other_axis(axes, runs):
+    text = f"{{version: 1, name: n, base: {{task: arithmetic}}, parameters: {{{axes}}}}}"
+    if runs is None:
+        with pytest.raises(SpecError, match=r"'task' is set by the axis 'task.problems' already"):
+            points(text)
+        return
+    found = {(point.config.task.name, point.config.task.problems) for point in points(text)}
+    assert found == {("arithmetic", 5), ("arithmetic", 10), ("gsm8k", 5), ("gsm8k", 10)}
+
+
+@pytest.mark.parametrize("base", ["{problems: 7}", "{name: arithmetic, problems: 7}"])
+def test_another_task_drops_what_weaker_layers_say_of_the_default_one_too(base):
+    text = f"{{version: 1, name: n, base: {{task: {base}}}, parameters: {{task: [arithmetic, gsm8k]}}}}"
+    found = [(point.config.task.name, point.config.task.problems) for point in points(text)]
+    assert found == [("arithmetic", 7), ("gsm8k", None)]
+
+
+def test_conditions_drop_nothing_of_each_other():
+    text = "{version: 1, name: n, base: {task.split: dev}, when: [{if: {}, set: {task.problems: 5}}, "
+    text += "{if: {}, set: {task: gsm8k}}]}"
+    (point,) = points(text)
+    assert (point.config.task.name, point.config.task.problems, point.config.task.split) == (
+        "gsm8k",
+        5,
+        "train",
+    )
+
+
+def test_null_is_a_value():
+    text = "{version: 1, name: n, parameters: {checkpoint.every_steps: [null, 10, 5], max_steps: [7, 8]}"
+    text += ", exclude: [{checkpoint.every_steps: 10}, {checkpoint.every_steps: ~, max_steps: 7}]}"
+    assert [point.run_name for point in points(text)] == [
+        "every_stepsnull_max_steps8",
+        "every_steps5_max_steps7",
+        "every_steps5_max_steps8",
+    ]
+
+
+def test_zero_has_no_sign():
+    text = "{version: 1, name: n, parameters: {loss.beta: [0, -0.0]}, run_name: x}"
+    expansion = expand(resolve(loaded(text), None))
+    assert [point.config.loss.beta for point in expansion.points] == [0]
+    assert math.copysign(1, expansion.points[0].config.loss.beta) == 1
+    assert expansion.notes == ("x is given twice and is run once",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sweep.json", "engine.log", "engine-2.log", "evaluation.json", "git-0123.diff", "base", "base_models"],
+)
+def test_a_run_is_called_like_no_file_of_its_sweep(name):
+    with pytest.raises(SpecError, match=f"run_name: '{name}' cannot be used"):
+        points(f"{{version: 1, name: n, run_name: {name}}}")
+
+
+def test_a_name_is_short_enough_for_a_folder():
+    (point,) = points(f"{{version: 1, name: n, run_name: {'x' * 200}}}")
+    assert point.run_name == "x" * 200
+    with pytest.raises(SpecError, match="run_name: 'x{40}...' has 201 characters, more than 200; give"):
+        points(f"{{version: 1, name: n, run_name: {'x' * 201}}}")
+    with pytest.raises(SpecError, match="name: should have at most 200 characters"):
+        points(f"{{version: 1, name: {'x' * 201}}}")
+
+
+def test_names_that_cannot_be_used_are_not_all_listed():
+    text = (
+        "{version: 1, name: n, parameters: {max_steps: {range: [1, 9]}}, run_name: 'engine-{max_steps}.log'}"
+    )
+    with pytest.raises(SpecError) as error:
+        points(text)
+    assert len(error.value.problems) == 6
+    assert "nor can 3 other names" in str(error.value)
+
+
+def test_a_reward_stops_at_the_strings_given():
+    (point, _) = points(
+        '{version: 1, name: n, parameters: {task.stop: [["\\n\\n"], ["Q:", "A:"]]}, run_name: "{task.stop}"}'
+    )
+    assert point.config.task.stop == ("\n\n",)
+    (point,) = points("{version: 1, name: n}", overrides=("task={name: gsm8k, stop: [Q]}",))
+    assert point.config.task.stop == ("Q",)
+    with pytest.raises(SpecError, match=r"task.stop: should be a list, found 'Q'"):
+        points("{version: 1, name: n, base: {task: {stop: Q}}}")
+
+
 class TestProfiles:
     SPEC = "{version: 1, name: n, profiles: {gpu: {when: cuda}, cpu: {}, spare: {}}}"
 
@@ -189,14 +282,35 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path):
         load_spec(tmp_path / "latin.yaml")
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.text(alphabet="abv:1 -[]{}&*!|>\n'\"#%@,.?~\t", max_size=60))
-def test_no_text_gives_a_traceback(text):
+TAGS = ["bool", "int", "float", "null", "str", "timestamp", "binary", "set", "omap", "seq", "map", "else"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.text(alphabet="abv:1 -[]{}&*!|>\n'\"#%@,.?~\t", max_size=30)
+        | st.sampled_from([f"!!{tag} " for tag in TAGS])
+        | st.sampled_from(["''", "0x", "2026-13-01", '"\\ud800"', "[" * 2000]),
+        max_size=6,
+    )
+)
+def test_no_text_gives_a_traceback(parts):
     """Whatever is in the file, what comes back is a spec or an error with its line."""
     try:
-        parse(text, "spec.yaml")
+        checked(parse("".join(parts), "spec.yaml"))
     except SpecError as error:
         assert str(error).startswith("spec.yaml:")
+
+
+@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize(
+    "value", ["", "''", "xyz", "0x", "-", "1:2", "2026-01-01T25:00:00Z", "[1]", "{a: 1}"]
+)
+def test_no_tag_gives_a_traceback(tag, value):
+    try:
+        parse(f"\nmax_steps: !!{tag} {value}", "spec.yaml")
+    except SpecError as error:
+        assert str(error).startswith("spec.yaml:2: ")
 
 
 @settings(max_examples=40, deadline=None)
@@ -272,6 +386,41 @@ eval: {num_fewshot: [0]}
         assert (found.spec.mirrors, found.spec.tags) == (("tensorboard",), ("a", "b"))
         assert found.spec.stop_after_consecutive_failures == 1
         assert found.seeds == (5, 6)
+
+    @pytest.mark.parametrize("there", ["optim.lr: 1e-6", "optim: {lr: 1e-6}"])
+    @pytest.mark.parametrize(
+        "given_set",
+        ["reference.optim.lr=1e-5", "reference={optim.lr: 1e-5}", "reference={optim: {lr: 1e-5}}"],
+    )
+    def test_maps_merge_however_their_keys_are_nested(self, there, given_set):
+        text = f"{{version: 1, name: n, reference: {{max_steps: 9, {there}}}}}"
+        (_, found) = resolve(loaded(text), None, [given_set]).reference
+        assert {key: (leaf.value, leaf.text) for key, leaf in found.items()} == {
+            "max_steps": (9, "9"),
+            "optim.lr": (1e-5, "1e-5"),
+        }
+
+    @pytest.mark.parametrize(
+        ("there", "given_set", "tasks"),
+        [
+            ("gsm8k", "task=arithmetic", {"task.name": "arithmetic"}),
+            ("gsm8k", "task.name=arithmetic", {"task.name": "arithmetic"}),
+            ("gsm8k", "task={problems: 5}", {"task.name": "gsm8k", "task.problems": 5}),
+            ("{name: gsm8k, problems: 5}", "task=arithmetic", {"task.name": "arithmetic"}),
+            ("{name: gsm8k, problems: 5}", "task.problems=6", {"task.name": "gsm8k", "task.problems": 6}),
+        ],
+    )
+    def test_a_task_merges_whether_it_is_a_name_or_a_map(self, there, given_set, tasks):
+        text = f"{{version: 1, name: n, baseline: {{task: {there}}}}}"
+        found = resolve(loaded(text), None, [f"baseline.{given_set}"]).baseline
+        assert {key: leaf.value for key, leaf in found.items()} == tasks
+
+    def test_an_empty_map_changes_nothing(self):
+        found = self.resolved("eval={}", "timeout={}")
+        assert (found.evaluation.limit, found.evaluation.margin, found.spec.timeout.run) == (10, 4, None)
+        assert resolve(loaded("{version: 1, name: n}"), None, ["eval={}"]).evaluation.limit is None
+        text = "{version: 1, name: n, profiles: {here: {eval: {limit: 3}}}}"
+        assert resolve(loaded(text), "here", ["eval={}"]).evaluation.limit == 3
 
     def test_a_seed_is_every_runs_and_seeds_are_the_sweeps(self):
         spec = loaded("{version: 1, name: n}")

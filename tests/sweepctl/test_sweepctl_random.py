@@ -73,6 +73,11 @@ def test_a_small_space_is_drawn_empty_and_says_so():
     assert found.notes == ("max_runs is 3, but 300 draws found only 2 different points that can be run",)
 
 
+def test_a_zip_cannot_be_drawn_from():
+    with pytest.raises(SpecError, match="which an axis of a zip entry cannot be; put it under 'parameters'"):
+        drawn(zip=[{"optim.weight_decay": {"uniform": {"min": 0, "max": 1}}}])
+
+
 def test_infeasible_error_keeps_what_is_infeasible():
     with pytest.raises(SpecError, match="infeasible points"):
         drawn(infeasible="error", max_runs=50)
