@@ -5,6 +5,7 @@ spec or usage, 130 interrupted: the same command goes on.
 """
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -20,6 +21,9 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """The `sweepctl` command: expected errors become one message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except SweepctlError as error:

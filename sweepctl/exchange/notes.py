@@ -1,6 +1,5 @@
 """`NOTES.md` of an archive: what was run, what came out, and how to do it again."""
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -105,8 +104,7 @@ def _reproduction(contents: Contents) -> Iterator[str]:
     yield from _shell(f"sweepctl import FOLDER_OF_THIS_FILE --name {contents.sweep}")
     if (file := _spec_file(contents)) is not None:
         words = ["sweepctl", "run", file, *(("--profile", manifest.profile) if manifest.profile else ())]
-        for key, value in (manifest.spec.get("overrides") or {}).items():
-            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        words += [word for given in manifest.spec.get("set") or () for word in ("--set", given)]
         yield f"To run the sweep again, with its spec{_at_commit(manifest.git)}:"
         yield ""
         yield from _shell(shlex.join(words))

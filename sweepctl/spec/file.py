@@ -100,7 +100,7 @@ def _message(details: ErrorDetails) -> str:
         message = "should be letters, digits, '.', '_' and '-' only"
     for theirs, yaml in _KINDS.items():
         message = message.replace(theirs, yaml)
-    message = re.sub(r" or instance of \w+", "", message)
+    message = re.sub(r" or instance of \w+|^(String|Tuple) ", "", message)
     return message[:1].lower() + message[1:]
 
 

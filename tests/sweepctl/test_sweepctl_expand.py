@@ -189,11 +189,11 @@ def test_conditions_drop_nothing_of_each_other():
 
 def test_null_is_a_value():
     text = "{version: 1, name: n, parameters: {checkpoint.every_steps: [null, 10, 5], max_steps: [7, 8]}"
-    text += ", exclude: [{checkpoint.every_steps: 10}, {checkpoint.every_steps: ~, max_steps: 7}]}"
+    text += ", exclude: [{checkpoint.every_steps: 10}, {checkpoint.every_steps: ~, max_steps: 7},"
+    text += " {checkpoint.every_steps: 5, max_steps: 8}]}"
     assert [point.run_name for point in points(text)] == [
         "every_stepsnull_max_steps8",
         "every_steps5_max_steps7",
-        "every_steps5_max_steps8",
     ]
 
 
@@ -217,7 +217,7 @@ def test_a_run_is_called_like_no_file_of_its_sweep(name):
 def test_a_name_is_short_enough_for_a_folder():
     (point,) = points(f"{{version: 1, name: n, run_name: {'x' * 200}}}")
     assert point.run_name == "x" * 200
-    with pytest.raises(SpecError, match="run_name: 'x{40}...' has 201 characters, more than 200; give"):
+    with pytest.raises(SpecError, match=r"run_name: 'x{40}\.\.\.' has 201 characters, more than 200; give"):
         points(f"{{version: 1, name: n, run_name: {'x' * 201}}}")
     with pytest.raises(SpecError, match="name: should have at most 200 characters"):
         points(f"{{version: 1, name: {'x' * 201}}}")

@@ -159,8 +159,8 @@ def test_checkpoints_can_be_left_out(sweep, tmp_path, capsys):
 
 def test_notes_say_what_was_run_what_came_out_and_how_to_do_it_again(sweep, tmp_path):
     manifest = json.loads(sweep.manifest.read_text())
-    overrides = {"max_steps": 12, "optim.betas": [0.9, 0.95], "checkpoint.keep": None, "model": "a b"}
-    manifest["spec"] = {"file": "/home/someone/sweeps/staleness.yaml", "overrides": overrides}
+    given = ["max_steps=12", "optim.betas=[0.9, 0.95]", "checkpoint.keep=null", "model=a b"]
+    manifest["spec"] = {"file": "/home/someone/sweeps/staleness.yaml", "set": given}
     manifest["git"] = {"commit": "a" * 40, "dirty": True}
     manifest["environment"] = {"python": "3.11.9", "packages": {"torch": "2.13.0", "vllm": None}}
     sweep.manifest.write_text(json.dumps(manifest))
