@@ -171,10 +171,11 @@ class _Expander:
         found = verdicts(space, points, resolved.file)
         feasible = [point for point, verdict in zip(points, found, strict=True) if not verdict.reason]
         self._problems += value_problems(space, points)
-        self._problems += wrong_patterns(resolved)
+        wrong = list(wrong_patterns(resolved))
+        self._problems += wrong
         self._problems += together_problems(found, names)
         self._problems += file_problems(space, feasible, resolved.evaluation, resolved.file)
-        self._say_unmatched()
+        self._say_unmatched({problem.place for problem in wrong})
         if self._problems:
             raise SpecError(self._problems)
         first = distinct(identities(space, points), names, self._notes)
@@ -187,9 +188,15 @@ class _Expander:
             raise SpecError(self._problems)
         return Expansion(self._made(space, points, names, found), tuple(self._notes))
 
-    def _say_unmatched(self) -> None:
-        """A pattern that matches nothing is a slip in a grid; among draws it may be chance."""
+    def _say_unmatched(self, wrong: set[Place]) -> None:
+        """A pattern that matches nothing is a slip in a grid; among draws it may be chance.
+
+        Args:
+            wrong: where a pattern asks for what no point can have, which is said already.
+        """
         for pattern in self._unmatched:
+            if any(leaf.place in wrong for leaf in pattern.settings.values()):
+                continue
             which = "exclude" if pattern in self._resolved.exclude else "when"
             said = f"{which} matches no point: {shown(pattern.settings)}"
             if self._resolved.drawing is None:

@@ -79,7 +79,7 @@ def _model(settings: Flat) -> Iterator[str]:
 
 def _data(settings: Flat, key: str) -> Iterator[str]:
     path = value_of(settings, key)
-    if path is None or (value_of(settings, "task.name") == "dataset" and not is_file(path)):
+    if not isinstance(path, str) or (value_of(settings, "task.name") == "dataset" and not is_file(path)):
         return
     if not Path(path).is_file():
         yield f"no file '{path}'; give a {' or '.join(FILE_TYPES)} file"

@@ -14,7 +14,8 @@ from sweepctl.plan.select import count_due, matching
 from sweepctl.plan.set_aside import find_set_aside
 from sweepctl.plan.spans import spans
 from sweepctl.plan.twins import twins_note
-from sweepctl.spec.file import SpecFile, load_spec
+from sweepctl.plan.validate import load_whole
+from sweepctl.spec.file import SpecFile
 from sweepctl.spec.keys import leaf_keys
 from sweepctl.spec.resolve import Resolved, choose_profile, resolve
 from trainer.config import RunConfig
@@ -269,7 +270,7 @@ def load_plan(
     Raises:
         ConfigError: with everything wrong with the spec; or a selection that selects nothing.
     """
-    file = load_spec(spec)
+    file = load_whole(spec, profile, overrides)
     plan = make_plan(file, choose_profile(file.spec, profile), overrides, runs_dir, rerun_on=rerun_on)
     return plan.selecting(only) if only is not None else plan
 

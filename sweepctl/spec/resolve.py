@@ -15,6 +15,7 @@ from sweepctl.machine import visible_gpus
 from sweepctl.spec.file import SpecFile
 from sweepctl.spec.keys import overlap
 from sweepctl.spec.leaf_checks import leaf_problems, pattern_problems
+from sweepctl.spec.local_files import absolute
 from sweepctl.spec.model import EvalSpec, Profile, Spec
 from sweepctl.spec.overrides import Override, overridden, read_overrides, settings_of
 from sweepctl.spec.settings import Flat, SettingsReader, assign
@@ -304,14 +305,17 @@ class _Resolver:
             merged = shared or own
         else:
             merged = shared.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
-        if merged is not None and merged.data is not None and not Path(merged.data).is_file():
+        if merged is None or merged.data is None:
+            return merged
+        data = absolute(merged.data, self._source.file)
+        if not Path(data).is_file():
             path: KeyPath = ("eval", "data")
             if own is not None and "data" in own.model_fields_set:
                 path = ("profiles", str(self._name), *path)
             self._reader.complain(
                 self._source.place(path), f"eval.data: no file '{merged.data}'; give a JSONL file"
             )
-        return merged
+        return merged.model_copy(update={"data": data})
 
 
 def wrong_values(resolved: Resolved) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from typing import Any
 from sweepctl.errors import Place, Problem, suggestion
 from sweepctl.spec.file import show
 from sweepctl.spec.keys import defaults, leaf_keys, section_keys
+from sweepctl.spec.local_files import PATH_KEYS, absolute
 from sweepctl.spec.source import KeyPath, Source
 
 
@@ -95,4 +96,6 @@ class SettingsReader:
             self.complain(place, f"'{key}' is a section: a map is expected, found {show(value)}")
         elif self.key_is_known(key, place):
             text = self._source.texts.get(path, str(value))
+            if key in PATH_KEYS and isinstance(value, str):
+                value = absolute(value, self._source.file)
             yield "task.name" if key == "task" else key, Leaf(value, text, place)

@@ -55,7 +55,8 @@ def test_bad_specs_have_their_exact_error(path, monkeypatch):
     monkeypatch.chdir(path.parent)
     result = validate_spec(Path(path.name), None, [])
     assert result.error is not None
-    check(path.with_suffix(".error.txt"), f"{result.error}\n")
+    told = f"{result.error}\n".replace(str(path.parents[1]), "..")  # files are told with their whole path
+    check(path.with_suffix(".error.txt"), told)
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
@@ -103,3 +104,28 @@ def test_good_specs_obey_the_schema(path):
 def test_an_editor_sees_what_is_wrong_in_bad_ones(name):
     data = parse((SPECS / "bad" / f"{name}.yaml").read_text(), name).data
     assert list(Draft7Validator(sweep_schema()).iter_errors(data))
+
+
+def test_errors_of_shape_are_told_with_those_of_the_profile_that_is_meant(tmp_path):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "version: 1\nname: bad name\nbas: {}\nprofiles:\n"
+        "  gpu: {base: {max_steps: ten}}\n  cpu: {base: {max_steps: many}}\n"
+    )
+    told = {profile: str(validate_spec(spec, profile, ["tags=5"]).error) for profile in (None, "gpu", "tpu")}
+    assert all("'bad name'" in text and "unknown key 'bas'" in text for text in told.values())
+    assert ["'ten'" in text for text in told.values()] == [False] * 3
+    assert all("--set tags=5: tags: should be a list, found 5" in told[key] for key in (None, "gpu"))
+    told = {profile: str(validate_spec(spec, profile, []).error) for profile in (None, "gpu", "tpu")}
+    assert ["'ten'" in text for text in told.values()] == [True, True, False]
+    assert ["'many'" in text for text in told.values()] == [True, False, False]
+    assert "no profile 'tpu'; did you mean 'gpu'?" in told["tpu"]
+
+
+def test_a_profile_that_is_wrong_hides_nothing(tmp_path):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("version: 1\nname: n\nprofiles: {gpu: {sed: 1}}\nbase: {max_steps: ten}\n")
+    error = str(validate_spec(spec, "gpu", []).error)
+    assert "unknown key 'sed'" in error
+    assert "max_steps: should be a valid integer, found 'ten'" in error
+    assert "no profile" not in error
