@@ -198,6 +198,10 @@ def assert_interrupted(run):
     assert "Traceback" not in run.paths.log.read_text()
 
 
+# Over the transformers engine, a killed run shows the same below, to the bit.
+@pytest.mark.parametrize(
+    "engine_socket", ["vllm", pytest.param("transformers", marks=pytest.mark.slow)], indirect=True
+)
 def test_an_interrupted_run_goes_on_where_it_was(engine_socket, make_run):
     run = make_run(engine_socket, max_steps=40, checkpoint={"every_steps": None})
     assert interrupt(run) == 130, run.paths.log.read_text()
