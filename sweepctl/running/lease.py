@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +67,8 @@ def lease_devices(
                 say(f"waiting for {_named(kind, busy)}, in use by {_holder(folder / _file(kind, busy[0]))}")
             while_waiting()
             time.sleep(_POLL_S)
+        held.callback(_release, folder, taken)
         for lock in taken.values():
-            held.callback(lock.release)
             lock.write(json.dumps({"pid": os.getpid(), "sweep": sweep}))
         if len(taken) < len(devices):
             others = [name for name in devices if name not in taken]
@@ -84,6 +84,14 @@ def _take_free(folder: Path, kind: Kind, devices: Sequence[str], at_least: int) 
             for lock in taken.values():
                 lock.release()
         return taken
+
+
+def _release(folder: Path, taken: dict[str, LockFile]) -> None:
+    with ExitStack() as others_wait:
+        with suppress(OSError):  # the folder was cleared away meanwhile
+            others_wait.enter_context(alone(folder / "taking.lock"))  # or who waits would get some of them
+        for lock in taken.values():
+            lock.release()
 
 
 def _file(kind: Kind, name: str) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import FakeSweep
+from fake_sweep import FakeSweep
 
 from sweepctl.running import worker
 from sweepctl.running.stop import stop_sweep
 from trainer.errors import SweepctlError
 
-CONFTEST = Path(__file__).with_name("conftest.py")
+FAKE_SWEEP = Path(__file__).with_name("fake_sweep.py")
 
 
 def wait_for(condition, what, timeout_s=30.0):
@@ -95,7 +95,7 @@ def started():
 
     def start(folder, slots=1):
         process = subprocess.Popen(
-            [sys.executable, str(CONFTEST), str(folder), str(slots)], stderr=subprocess.PIPE, text=True
+            [sys.executable, str(FAKE_SWEEP), str(folder), str(slots)], stderr=subprocess.PIPE, text=True
         )
         processes.append(process)
         return process

@@ -53,15 +53,14 @@ def test_a_task_finds_its_arguments_and_leaves_the_process_as_it_was(module, mon
     assert os.sched_getaffinity(0) == cores
 
 
-def test_an_interrupted_task_ends_the_sweep(fake_sweep, module, monkeypatch):
+def test_an_interrupted_task_ends_the_sweep(fake_sweep, module):
     """Ctrl-C reaches the trainer, which runs in this process; the sweep is to end with it."""
 
     class Interrupted(InlineExecutor):
         def submit(self, task):
             return super().submit(module("inline_interrupted", "import sys; sys.exit(130)"))
 
-    monkeypatch.setattr(runner, "LocalExecutor", lambda *_: Interrupted())
-    monkeypatch.setattr("conftest.LocalExecutor", lambda *_: Interrupted())
+    fake_sweep.executor = Interrupted()
     assert fake_sweep.run(resume_command="sweepctl run fake.yaml --executor inline") == 130
     assert fake_sweep.display.said[-1].endswith("--executor inline")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from killing import VICTIMS, Killer, marked
 
-CONFTEST = Path(__file__).with_name("conftest.py")
+FAKE_SWEEP = Path(__file__).with_name("fake_sweep.py")
 RUNS, STEPS = 10, 12
 SPEC = f"""\
 version: 1
@@ -35,7 +35,7 @@ def test_kills_lose_nothing_and_do_nothing_twice(fake_sweep, tmp_path, seed, slo
     log = (tmp_path / "said.txt").open("ab")
 
     def start():
-        return subprocess.Popen([sys.executable, str(CONFTEST), str(tmp_path), str(slots)], stderr=log)
+        return subprocess.Popen([sys.executable, str(FAKE_SWEEP), str(tmp_path), str(slots)], stderr=log)
 
     killer = Killer(
         start, lambda line: "fake_trainer.py" in line, lambda line: "time.sleep(600)" in line, seed

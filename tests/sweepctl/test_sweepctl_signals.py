@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-CONFTEST = Path(__file__).with_name("conftest.py")
+FAKE_SWEEP = Path(__file__).with_name("fake_sweep.py")
 
 
 def wait_for(condition, what, timeout_s=20.0):
@@ -28,7 +28,7 @@ def started(fake_sweep, tmp_path):
     def start(hanging, behaviour="hang"):
         fake_sweep.behave(**{hanging: behaviour})
         process = subprocess.Popen(
-            [sys.executable, str(CONFTEST), str(tmp_path)], stderr=subprocess.PIPE, text=True
+            [sys.executable, str(FAKE_SWEEP), str(tmp_path)], stderr=subprocess.PIPE, text=True
         )
         processes.append(process)
         trace = fake_sweep.root / hanging / "trace.jsonl"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -178,6 +179,13 @@ def test_two_sweeps_at_once_do_not_get_some_of_the_devices_each(leases):
     for thread in threads:
         thread.join()
     assert set(got) == {6}
+
+
+def test_devices_are_let_go_of_when_the_folder_was_cleared_away_meanwhile(leases):
+    with lease(("0",), 1) as mine:
+        shutil.rmtree(leases)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(mine.descriptors[0])
 
 
 def test_fewer_devices_than_there_are_is_said(leases):
