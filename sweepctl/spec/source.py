@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sweepctl.errors import Place, Problem, SpecError
 
 KeyPath = tuple[str | int, ...]
+
+_MAX_DEPTH = 100
+_TOO_DEEP = f"lists and maps are nested more than {_MAX_DEPTH} deep"
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,17 @@ def parse(text: str, file: str) -> Source:
         SpecError: on a syntax error, a key given twice, a key that is no text, or a loop of aliases.
     """
     yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = _MAX_DEPTH
     try:
         root = yaml.compose(text)
+    except MaxDepthExceededError as error:
+        raise SpecError([Problem(Place(file, error.problem_mark.line + 1), _TOO_DEEP)]) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise SpecError([Problem(Place(file, line), f"not valid YAML: {error.problem}")]) from None
     except YAMLError as error:
         raise SpecError([Problem(Place(file, 1), f"not valid YAML: {str(error).splitlines()[0]}")]) from None
-    except RecursionError:
-        raise SpecError([Problem(Place(file, 1), "lists and maps are nested too deeply")]) from None
     reader = _NodeReader(yaml, file)
     reader.places[()] = Place(file, 1)
     data = None if root is None else reader.read(root, (), root.start_mark.line + 1)
@@ -76,6 +81,9 @@ class _NodeReader:
             return self._scalar(node, line)
         if id(node) in self._open:
             self._complain(line, "an alias that contains itself")
+            return None
+        if len(self._open) >= _MAX_DEPTH:  # by aliases within aliases
+            self._complain(line, _TOO_DEEP)
             return None
         self._open.add(id(node))
         value: Any = None

@@ -51,7 +51,7 @@ def sweepctl(*arguments, runs_dir):
     )
 
 
-@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+@pytest.mark.parametrize("engine", ["vllm", pytest.param("transformers", marks=pytest.mark.slow)])
 def test_from_the_spec_to_the_page(engine, digit_model, digit_problems, tmp_path, monkeypatch):
     spec = tmp_path / "tiny.yaml"
     spec.write_text(

@@ -217,7 +217,7 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path):
 TAGS = ["bool", "int", "float", "null", "str", "timestamp", "binary", "set", "omap", "seq", "map", "else"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.text(alphabet="abv:1 -[]{}&*!|>\n'\"#%@,.?~\t", max_size=30)
@@ -232,6 +232,14 @@ def test_no_text_gives_a_traceback(parts):
         checked(parse("".join(parts), "spec.yaml"))
     except SpecError as error:
         assert str(error).startswith("spec.yaml:")
+
+
+def test_depth_is_bounded_also_where_aliases_make_it():
+    with pytest.raises(SpecError, match=r"^spec\.yaml:2: .*more than 100 deep"):
+        parse("name: n\nbase: " + "[" * 200, "spec.yaml")
+    lists = "".join(f"a{n}: &a{n} [[[*a{n - 1}]]]\n" for n in range(1, 60))
+    with pytest.raises(SpecError, match=r"^spec\.yaml:\d+: .*more than 100 deep"):
+        parse(f"a0: &a0 []\n{lists}", "spec.yaml")
 
 
 @pytest.mark.parametrize("tag", TAGS)

@@ -97,16 +97,21 @@ def occurrences(trace, config):
 @pytest.mark.parametrize(
     "ways",
     [
-        {"max_staleness": 0},
-        {
-            "max_staleness": 2,
-            "prompts_per_rollout_sync": 4,
-            "in_flight": "keep",
-            "prompts_per_forward_backward": 1,
-        },
-        {"max_staleness": 1, "staleness_policy": "evict_requeue", "in_flight": "abort"},
+        pytest.param({"max_staleness": 0}, id="synchronous", marks=pytest.mark.slow),
+        pytest.param(
+            {
+                "max_staleness": 2,
+                "prompts_per_rollout_sync": 4,
+                "in_flight": "keep",
+                "prompts_per_forward_backward": 1,
+            },
+            id="keep",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"max_staleness": 1, "staleness_policy": "evict_requeue", "in_flight": "abort"}, id="evict"
+        ),
     ],
-    ids=["synchronous", "keep", "evict"],
 )
 def test_twenty_kills_lose_no_prompt_and_train_none_twice(attempts, config, ways):
     settings = config(max_steps=60, checkpoint={"every_steps": 2, "keep": 2}, **ways)

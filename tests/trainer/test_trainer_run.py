@@ -239,6 +239,7 @@ def test_a_run_that_was_killed_leaves_no_process_behind(make_run):
     assert run.status().state == RunState.RUNNING  # nobody was left to say otherwise
 
 
+@pytest.mark.slow  # test_trainer_resume.py has it at every point of the loop, in one process
 def test_without_staleness_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     make_run, tmp_path_factory
 ):
