@@ -15,7 +15,7 @@ import streamlit as st
 from dashboard import explain, page_overview, page_quality, page_steps
 from dashboard.data import View, published_at, runs_dir_from_environment, sweep_names
 from dashboard.live import follow
-from results.report import Report
+from results.report.build import Report
 from results.store import StoreError
 
 SWEEP_KEY = "sweep"

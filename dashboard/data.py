@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from results.report import Report, build_report
-from results.steps import positions_table, steps_table
+from results.report.build import Report, build_report
 from results.store import Store, StoreError
+from results.tables.steps import positions_table, steps_table
 
 RUNS_DIR_VARIABLE = "SWEEPCTL_RUNS_DIR"
 _ENTRIES = 8

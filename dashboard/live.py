@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import published_at
-from results.report import SILENT_AFTER_S
+from results.report.build import SILENT_AFTER_S
 from results.store import records
 
 POLL_S = 10.0

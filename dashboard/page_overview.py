@@ -3,13 +3,13 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.colours import arm_styles
 from dashboard.data import View
-from dashboard.figures.speed import speedup_bars
 from dashboard.shown import Columns, number, show_figure, show_table, text
-from results.comparisons import OPPONENTS
-from results.report import Report
-from results.speed import REWARD_WINDOW_STEPS
+from results.figures.colours import arm_styles
+from results.figures.speed import speedup_bars
+from results.files.comparisons import OPPONENTS
+from results.report.build import Report
+from results.tables.speed import REWARD_WINDOW_STEPS
 
 _MEANINGS = {
     "baseline": "the same knobs and seed, but synchronous (or as the spec says)",

@@ -3,14 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.colours import arm_styles
 from dashboard.data import View
-from dashboard.figures.quality import delta_forest, exact_match, learning_curves
 from dashboard.shown import Columns, number, show_figure, show_table, text
-from results.accuracy import default_filter_rows
-from results.comparisons import OPPONENTS
-from results.speed import REWARD_WINDOW_STEPS
-from results.steps import learning_curves_table
+from results.figures.colours import arm_styles
+from results.figures.quality import delta_forest, exact_match, learning_curves
+from results.files.comparisons import OPPONENTS
+from results.tables.accuracy import default_filter_rows
+from results.tables.speed import REWARD_WINDOW_STEPS
+from results.tables.steps import learning_curves_table
 
 _MEASURE = ["task", "metric", "filter"]
 # Options are shown as they are in the address, where they are kept.

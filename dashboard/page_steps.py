@@ -3,10 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.colours import PART_COLOURS, arm_styles
 from dashboard.data import View
-from dashboard.figures.steps import step_parts, step_time_bins, step_time_histograms, step_times
 from dashboard.shown import download, number, show_figure, show_table, text
+from results.figures.colours import PART_COLOURS, arm_styles
+from results.figures.steps import step_parts, step_time_bins, step_time_histograms, step_times
 from results.store import records
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import duckdb
 from filelock import FileLock, Timeout
 
-from results.sources import Changes, read_sources
+from results.files.sources import Changes, read_sources
 from trainer.errors import SweepctlError
 from trainer.paths import store_path
 

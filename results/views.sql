@@ -1,5 +1,5 @@
 -- Views: the public interface of `sweepctl query`. Statistics that SQL cannot do (intervals, tests,
--- modes) are functions of results.speed, results.modes and results.accuracy over these.
+-- modes) are functions of results.tables over these.
 
 -- Every dispatch has one fate. Without a group line it is unresolved: running, waiting in a checkpoint, or
 -- lost when the run died.

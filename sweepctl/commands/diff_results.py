@@ -91,7 +91,7 @@ def compare_results(runs_dir: Path, first: RunKey, second: RunKey) -> Results:
 def _figures(store: "Store", first: RunKey, second: RunKey) -> Iterator[Figure]:
     import numpy as np  # noqa: PLC0415 - slow to import
 
-    from results.speed import log_rate, rate_ratio  # noqa: PLC0415
+    from results.statistics.rates import log_rate, rate_ratio  # noqa: PLC0415
 
     a, b = _summary(store, first), _summary(store, second)
     cycles = [
@@ -152,8 +152,8 @@ def _row(setting: tuple[Any, ...], pair: list[float | None], test: dict[str, Any
 
 def _tests(store: "Store", first: RunKey, second: RunKey) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Intervals and verdicts of the second against the first, where their sweep compares the two."""
-    from results.accuracy import delta_table  # noqa: PLC0415 - scipy is slow to import
     from results.store import records  # noqa: PLC0415
+    from results.tables.accuracy import delta_table  # noqa: PLC0415 - scipy is slow to import
 
     if first[0] != second[0]:
         return {}

@@ -27,8 +27,8 @@ def print_report(runs_dir: Path, sweep: str | None, output_format: str, out: Pat
         raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or name another file")
     name = find_sweep(runs_dir, sweep).name
     from results.ingest import ingest  # noqa: PLC0415 - duckdb and scipy are slow to import
-    from results.render import render_json, render_markdown, render_terminal  # noqa: PLC0415
-    from results.report import build_report  # noqa: PLC0415
+    from results.report.build import build_report  # noqa: PLC0415
+    from results.report.render import render_json, render_markdown, render_terminal  # noqa: PLC0415
     from results.store import Store  # noqa: PLC0415
 
     ingest(runs_dir)

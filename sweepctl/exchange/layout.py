@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from results.evaluation_files import is_result
-from results.sweep_files import BASE_MODELS
+from results.files.evaluations import is_result
+from results.files.sweeps import BASE_MODELS
 from trainer.paths import RunPaths, SweepPaths, metadata_path, samples_path
 
 NOTES, SWEEP, SPEC, CHECKSUMS = "NOTES.md", "sweep.json", "spec.yaml", "MANIFEST.sha256"

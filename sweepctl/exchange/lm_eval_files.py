@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from results.evaluation_files import SAMPLES, LmEvalResult, read_result
-from results.sweep_files import BadFileError
+from results.files.evaluations import SAMPLES, LmEvalResult, read_result
+from results.files.sweeps import BadFileError
 from sweepctl.errors import Place, Problem
 from sweepctl.exchange.layout import files_under, links_under
 from trainer.paths import metadata_path, samples_path

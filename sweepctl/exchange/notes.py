@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-from results.sweep_files import Manifest
+from results.files.sweeps import Manifest
 from sweepctl.exchange.layout import CHECKPOINTS, CHECKSUMS, CONFIGS, EVALUATIONS, SPEC, SWEEP, TRACES
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.sweep_files import PlannedRun
+from results.files.sweeps import PlannedRun
 from sweepctl.errors import Place, Problem, suggestion
 from sweepctl.exchange.lm_eval_files import Evaluated, model_called
 from sweepctl.exchange.run_table import TableFile

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from results.sweep_files import Manifest, read_json_model, run_folders
+from results.files.sweeps import Manifest, read_json_model, run_folders
 from sweepctl.exchange.building import building, copy, refuse_existing, require_space
 from sweepctl.exchange.checksums import write_checksums
 from sweepctl.exchange.json_lines import drop_torn_line
@@ -97,8 +97,8 @@ def _copy_all(items: list[Item], archive: Path, advance: Advance) -> list[PurePo
 def _report(sweep: SweepPaths, scratch: Path) -> str:
     """The report over this sweep alone, from a store of its own: nothing is written beside the sweep."""
     from results.ingest import ingest  # noqa: PLC0415 - duckdb and scipy are slow to import
-    from results.render import render_markdown  # noqa: PLC0415
-    from results.report import build_report  # noqa: PLC0415
+    from results.report.build import build_report  # noqa: PLC0415
+    from results.report.render import render_markdown  # noqa: PLC0415
     from results.store import Store  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix=".report.", dir=scratch) as folder:

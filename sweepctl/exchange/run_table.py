@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from results.sweep_files import Published, PublishedAccuracy, StepTimeRange, StepTimes
+from results.files.sweeps import Published, PublishedAccuracy, StepTimeRange, StepTimes
 from sweepctl.errors import Place, Problem, SpecError, suggestion
 from sweepctl.spec.file import explain
 from sweepctl.spec.keys import nest

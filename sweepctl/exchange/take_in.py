@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from results.evaluation_files import is_our_own, is_result, read_result
-from results.sweep_files import BASE_MODELS
+from results.files.evaluations import is_our_own, is_result, read_result
+from results.files.sweeps import BASE_MODELS
 from sweepctl.errors import Place, Problem, SpecError
 from sweepctl.exchange.building import building, copy, require_space
 from sweepctl.exchange.imported import imported_from

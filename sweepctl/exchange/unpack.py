@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from results.sweep_files import BadFileError, Manifest, read_json_model
+from results.files.sweeps import BadFileError, Manifest, read_json_model
 from sweepctl.errors import Place, Problem, SpecError
 from sweepctl.exchange.building import building, copy, require_space
 from sweepctl.exchange.checksums import check_files, listed_names

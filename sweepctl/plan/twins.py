@@ -33,7 +33,7 @@ def without_twin(resolved: Resolved, runs: Sequence["PlannedRun"]) -> dict[str, 
     """The runs without a twin by name, with the configuration it would have; None where that is infeasible.
 
     A twin has the same values and seed but for those of `baseline`. It is found as reports find it
-    (`results.comparisons`): by its `run_id`, among the runs that are feasible. A run can be its own.
+    (`results.files.comparisons`): by its `run_id`, among the runs that are feasible. A run can be its own.
     """
     there = {run.config.run_id() for run in runs}
     twins = {run.name: _twin(run.config, resolved) for run in runs}

@@ -9,7 +9,7 @@ import pytest
 from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
 
 from results.ingest import ingest
-from results.report import build_report
+from results.report.build import build_report
 from results.store import Store
 from scripts.screenshots import WIDTH, browser, dashboard, settle
 

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.live import age
-from results.comparisons import OPPONENTS
+from results.files.comparisons import OPPONENTS
 from results.ingest import ingest
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.colours import OKABE_ITO, PART_COLOURS, arm_styles
 from dashboard.data import View
-from dashboard.figures.quality import delta_forest, exact_match, learning_curves, verdict_words
-from dashboard.figures.speed import speedup_bars
-from dashboard.figures.steps import (
+from results.figures.colours import OKABE_ITO, PART_COLOURS, arm_styles
+from results.figures.quality import delta_forest, exact_match, learning_curves, verdict_words
+from results.figures.speed import speedup_bars
+from results.figures.steps import (
     FIRST_CYCLE,
     bin_width,
     step_parts,

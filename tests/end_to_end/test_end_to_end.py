@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from results.report import build_report
+from results.report.build import build_report
 from results.store import Store
 from trainer.config import RunFile
 from trainer.conservation import violations

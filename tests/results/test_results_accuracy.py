@@ -8,9 +8,8 @@ from factories.sweep_factory import REFERENCE_ARMS, write_lm_eval, write_synthet
 from scipy import optimize, stats
 from statsmodels.stats.multitest import multipletests
 
-from results.accuracy import default_filter_rows, delta_table, learned_runs
 from results.ingest import ingest
-from results.proportions import (
+from results.statistics.proportions import (
     detectable_points,
     paired_difference,
     tango_interval,
@@ -18,6 +17,7 @@ from results.proportions import (
     verdict,
 )
 from results.store import Store
+from results.tables.accuracy import default_filter_rows, delta_table, learned_runs
 from trainer.paths import samples_path
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from results.evaluation_files import evaluation_rows
-from results.sweep_files import Manifest, PublishedAccuracy, StepTimes, identity
+from results.files.evaluations import evaluation_rows
+from results.files.sweeps import Manifest, PublishedAccuracy, StepTimes, identity
 from trainer.config import RunConfig
 from trainer.paths import SweepPaths
 

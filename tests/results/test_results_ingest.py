@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from results import ingest as ingest_module
+from results.files.tail import read_new_lines
 from results.ingest import IngestError, ingest
 from results.store import Store
-from results.tail import read_new_lines
 from trainer.config import RunConfig, RunFile
 from trainer.paths import metadata_path
 from trainer.records import Fate

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from results.mixture import Mixture, fit_mixture
-from results.modes import critical_bandwidth, position_test, silverman_test, step_modes
+from results.statistics.mixture import Mixture, fit_mixture
+from results.statistics.modes import critical_bandwidth, position_test, silverman_test, step_modes
 
 PARTS = ("wait_s", "drain_s", "learn_s", "sync_s", "checkpoint_s", "other_s")
 

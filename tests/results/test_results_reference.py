@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from results.accuracy import default_filter_rows
 from results.ingest import ingest
-from results.render import render_markdown, render_terminal
-from results.report import build_report
+from results.report.build import build_report
+from results.report.render import render_markdown, render_terminal
 from results.store import Store
+from results.tables.accuracy import default_filter_rows
 from trainer.config import RunConfig
 from trainer.paths import SweepPaths
 

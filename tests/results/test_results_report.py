@@ -10,11 +10,11 @@ import pytest
 from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
 from rich.console import Console
 
-from results.comparisons import OPPONENTS
+from results.files.comparisons import OPPONENTS
 from results.ingest import ingest
-from results.observations import observations
-from results.render import render_json, render_markdown, render_terminal
-from results.report import build_report
+from results.report.build import build_report
+from results.report.observations import observations
+from results.report.render import render_json, render_markdown, render_terminal
 from results.store import Store, StoreError
 
 

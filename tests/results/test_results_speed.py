@@ -8,17 +8,10 @@ from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
 from scipy import stats
 
 from results.ingest import ingest
-from results.speed import (
-    REWARD_WINDOW_STEPS,
-    log_rate,
-    overlapping_runs,
-    rate_ratio,
-    seeds_ratio,
-    seeds_table,
-    speedup_table,
-)
-from results.steps import learning_curves_table, steps_table
+from results.statistics.rates import log_rate, rate_ratio, seeds_ratio
 from results.store import Store
+from results.tables.speed import REWARD_WINDOW_STEPS, overlapping_runs, seeds_table, speedup_table
+from results.tables.steps import learning_curves_table, steps_table
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import sys
 import pytest
 from factories.sweep_factory import write_synthetic_sweep
 
-from results.accuracy import delta_table
 from results.ingest import ingest
 from results.store import Store
+from results.tables.accuracy import delta_table
 from sweepctl.attempts import append_attempt
 from sweepctl.cli import main
 from trainer.paths import RunPaths

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from results.ingest import ingest
-from results.render import render_json, render_markdown
-from results.report import build_report
+from results.report.build import build_report
+from results.report.render import render_json, render_markdown
 from results.store import Store
 from sweepctl.commands.export import export_sweep
 from sweepctl.commands.import_ import import_folder

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from factories.sweep_factory import REFERENCE_ARMS, write_lm_eval, write_synthetic_sweep
 
-from results.accuracy import default_filter_rows
+from results.files.sweeps import Manifest
 from results.ingest import ingest
-from results.report import build_report
+from results.report.build import build_report
 from results.store import Store
-from results.sweep_files import Manifest
+from results.tables.accuracy import default_filter_rows
 from sweepctl.commands.export import export_sweep
 from sweepctl.commands.import_ import import_folder
 from sweepctl.exchange.imported import refuse_imported

@@ -7,8 +7,8 @@ from factories.planned_sweep import PlannedSweep
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from results.comparisons import comparisons
-from results.sweep_files import PlannedRun, RunRecord
+from results.files.comparisons import comparisons
+from results.files.sweeps import PlannedRun, RunRecord
 from sweepctl.plan.plan import Plan
 from sweepctl.plan.twins import without_twin
 from sweepctl.running.manifest import manifest

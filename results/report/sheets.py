@@ -6,14 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from results.accuracy import default_filter_rows
-from results.comparisons import OPPONENTS
-from results.report import Report
-from results.speed import REWARD_WINDOW_STEPS
+from results.files.comparisons import OPPONENTS
+from results.report.build import Report
 from results.store import records
+from results.tables.accuracy import VERDICT_MARKS, default_filter_rows
+from results.tables.speed import REWARD_WINDOW_STEPS
 
 NONE = "–"
-VERDICT_MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "inconclusive": "?", "refused": "✗"}
 _NOT_COMPARABLE = "†"
 Row = dict[str, Any]
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import duckdb
 
-from results.comparisons import comparisons
-from results.evaluation_files import SAMPLES, evaluation_rows, is_result, sample_columns
-from results.sweep_files import (
+from results.files.comparisons import comparisons
+from results.files.evaluations import SAMPLES, evaluation_rows, is_result, sample_columns
+from results.files.sweeps import (
     BASE_MODELS,
     BadFileError,
     Manifest,
@@ -19,8 +19,8 @@ from results.sweep_files import (
     read_json_model,
     run_folders,
 )
-from results.tail import Position, read_new_lines
-from results.trace_rows import BadLine, apply_records, forget_run, insert_rows, parse_lines, parse_trace
+from results.files.tail import Position, read_new_lines
+from results.files.trace_rows import BadLine, apply_records, forget_run, insert_rows, parse_lines, parse_trace
 from trainer.config import RunFile
 from trainer.paths import SweepPaths, metadata_path, samples_path
 from trainer.records import RunStatus

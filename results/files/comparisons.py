@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from results.sweep_files import Config, RunRecord, identity
+from results.files.sweeps import Config, RunRecord, identity
 
 Baseline = Literal["synchronous"] | Config
 

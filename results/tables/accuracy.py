@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.proportions import (
+from results.statistics.proportions import (
     Difference,
     detectable_points,
     holm,
@@ -22,6 +22,8 @@ from results.proportions import (
 from results.store import Store, records
 
 DEFAULT_FILTER = "strict-match"
+VERDICT_MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "inconclusive": "?", "refused": "✗"}
+"""How a verdict is marked wherever it is shown."""
 _FAMILY = ["against", "task", "metric", "filter"]
 
 

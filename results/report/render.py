@@ -13,9 +13,9 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from results.report import Report
+from results.report.build import Report
+from results.report.sheets import Sheet, sheets
 from results.store import records
-from results.tables import Sheet, sheets
 
 
 def render_terminal(report: Report, console: Console) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from results.sweep_files import BASE_MODELS, BadFileError
+from results.files.sweeps import BASE_MODELS, BadFileError
 from trainer.paths import metadata_path
 
 _NAME = re.compile(r"(?P<task>.+)_(?P<shots>\d+)shot\.json")

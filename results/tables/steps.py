@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from results.speed import REWARD_WINDOW_STEPS
 from results.store import Store
+from results.tables.speed import REWARD_WINDOW_STEPS
 
 _OF_THE_RUN = "r.label, r.position, coalesce(r.sync_interval_steps, 1)::BIGINT AS sync_interval_steps"
 

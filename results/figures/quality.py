@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.colours import BASE_COLOUR, ArmStyle
-from dashboard.figures.layout import GRID, LINE, finish, write_beside
+from results.figures.colours import BASE_COLOUR, ArmStyle
+from results.figures.layout import GRID, LINE, finish, write_beside
 from results.store import records
-from results.tables import VERDICT_MARKS
+from results.tables.accuracy import VERDICT_MARKS
 
 _ROW_PX = 26
 _BAND = "rgba(128, 128, 128, 0.18)"
@@ -20,7 +20,7 @@ def exact_match(accuracy: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> go.Fi
     """Accuracy of each model by number of shots, with one standard error to either side.
 
     Args:
-        accuracy: rows of one task, metric and filter of `results.accuracy.accuracy_table`.
+        accuracy: rows of one task, metric and filter of `results.tables.accuracy.accuracy_table`.
         styles: by run name; a base model has none.
     """
     figure = go.Figure()
@@ -62,7 +62,7 @@ def delta_forest(deltas: pd.DataFrame, styles: Mapping[str, ArmStyle], margin_po
     """Differences with 95 % intervals, each with its verdict in words beside it; open where inconclusive.
 
     Args:
-        deltas: rows of one opponent, task, metric and filter of `results.accuracy.delta_table`.
+        deltas: rows of one opponent, task, metric and filter of `results.tables.accuracy.delta_table`.
         styles: by run name.
         margin_points: of equivalence, drawn as a band.
     """

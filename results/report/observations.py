@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from results.accuracy import default_filter_rows, learned_runs
-from results.comparisons import OPPONENTS
-from results.proportions import LEVEL
+from results.files.comparisons import OPPONENTS
+from results.statistics.proportions import LEVEL
 from results.store import records
+from results.tables.accuracy import default_filter_rows, learned_runs
 
 
 def observations(
@@ -17,8 +17,8 @@ def observations(
 
     Args:
         experiments: view `run_summary`.
-        speedups: `results.speed.speedup_table`.
-        deltas: `results.accuracy.delta_table`.
+        speedups: `results.tables.speed.speedup_table`.
+        deltas: `results.tables.accuracy.delta_table`.
         margin_points: of equivalence, percentage points.
     """
     yield from _speed(speedups)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.colours import BASE_COLOUR, ArmStyle
-from dashboard.figures.layout import LINE, finish, write_beside
+from results.figures.colours import BASE_COLOUR, ArmStyle
+from results.figures.layout import LINE, finish, write_beside
 
 _ROW_PX = 44
 

@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard.colours import FIRST_CYCLE_COLOUR, PART_COLOURS, ArmStyle, position_colour
-from dashboard.figures.layout import LINE, finish
+from results.figures.colours import FIRST_CYCLE_COLOUR, PART_COLOURS, ArmStyle, position_colour
+from results.figures.layout import LINE, finish
 
 FIRST_CYCLE = -1
 """Stands for a position in the cycle: steps of the first one, which fills the pipeline."""

@@ -1,6 +1,6 @@
 """One report of one sweep: tables of numbers, and sentences no stronger than their tests.
 
-`results.render` turns it into text; nothing is computed there.
+`results.report.render` turns it into text; nothing is computed there.
 """
 
 import time
@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from results.accuracy import accuracy_table, delta_table
-from results.modes import modes_table
-from results.observations import observations
-from results.speed import overlapping_runs, seeds_table, speedup_table
+from results.report.observations import observations
 from results.store import Store, StoreError, records
+from results.tables.accuracy import accuracy_table, delta_table
+from results.tables.modes import modes_table
+from results.tables.speed import overlapping_runs, seeds_table, speedup_table
 
 SILENT_AFTER_S = 60.0
 """A run that says it is running and has given no sign of life for so long has probably died."""
@@ -33,19 +33,19 @@ class Report:
     experiments: pd.DataFrame
     """View `run_summary`, one row per run of the plan, in its order."""
     speedups: pd.DataFrame
-    """`results.speed.speedup_table`."""
+    """`results.tables.speed.speedup_table`."""
     seeds: pd.DataFrame
-    """`results.speed.seeds_table`."""
+    """`results.tables.speed.seeds_table`."""
     modes: pd.DataFrame
-    """`results.modes.modes_table`."""
+    """`results.tables.modes.modes_table`."""
     staleness: pd.DataFrame
     """View `staleness`."""
     fates: pd.DataFrame
     """View `fates`."""
     accuracy: pd.DataFrame
-    """`results.accuracy.accuracy_table`."""
+    """`results.tables.accuracy.accuracy_table`."""
     deltas: pd.DataFrame
-    """`results.accuracy.delta_table`."""
+    """`results.tables.accuracy.delta_table`."""
     warnings: pd.DataFrame
     """What runs warned of: `label, message, times`."""
     notices: tuple[str, ...]

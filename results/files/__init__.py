@@ -1,0 +1,1 @@
+"""What lies under runs/: finds the files, reads what is new in them, makes rows of it."""
