@@ -19,12 +19,14 @@ from pathlib import Path
 import duckdb
 from filelock import FileLock, Timeout
 
+from results.derived import derive
 from results.files.sources import Changes, read_sources
 from trainer.errors import SweepctlError
 from trainer.paths import store_path
 
 _LOCK_TIMEOUT_S = 120.0
-_SCHEMA = "\n".join((package_files("results") / name).read_text() for name in ("schema.sql", "views.sql"))
+_FILES = ("tables.sql", "views_runs.sql", "views_speed.sql", "views_staleness.sql", "views_accuracy.sql")
+_SCHEMA = "\n".join((package_files("results") / "schema" / name).read_text() for name in _FILES)
 _BROKEN = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
 """What DuckDB raises on a damaged file; anything else is a mistake of ours and is not covered up."""
 _SCHEMA_SHA256 = hashlib.sha256(_SCHEMA.encode()).hexdigest()
@@ -98,6 +100,7 @@ def _update(runs_dir: Path, work: Path, *, rebuilt: bool) -> IngestReport:
     connection, fresh = _open(work)
     try:
         changes = read_sources(connection, runs_dir)
+        derive(connection)
         publish = _unpublished(connection) or not store_path(runs_dir).exists()
         if publish:
             _publish(connection, store_path(runs_dir))

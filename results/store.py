@@ -45,7 +45,7 @@ class Store:
             raise self._missing() from error
 
     def query(self, sql: str, params: Sequence[object] | dict[str, object] | None = None) -> pd.DataFrame:
-        """The rows of a query over the tables and views of `schema.sql` and `views.sql`.
+        """The rows of a query over the tables and views of `results/schema`.
 
         Args:
             sql: one statement, with `?` or `$name` for parameters.

@@ -11,6 +11,7 @@ import duckdb
 
 from results.files.comparisons import comparisons
 from results.files.evaluations import SAMPLES, evaluation_rows, is_result, sample_columns
+from results.files.published import published_accuracy_rows, published_run_rows
 from results.files.sweeps import (
     BASE_MODELS,
     BadFileError,
@@ -120,7 +121,7 @@ class _Reader:
         sweep = SweepPaths(self.runs_dir / name)
         positions = {self._key(source.path): _stat(source.path) for source in small_files}
         with self._transaction():
-            for table in ("sweeps", "runs", "comparisons"):
+            for table in ("sweeps", "runs", "comparisons", "published_runs", "published_accuracy"):
                 self.connection.execute(f"DELETE FROM {table} WHERE sweep = ?", [name])
             for key, position in positions.items():
                 self._remember(key, "sweep", position)
@@ -134,6 +135,10 @@ class _Reader:
             self._insert("runs", [run.row(name) for run in runs])
             pairs = comparisons(runs, manifest.baseline, manifest.reference)
             self._insert("comparisons", [{"sweep": name, **pair} for pair in pairs])
+            self._insert("published_runs", [row for run in runs for row in published_run_rows(name, run)])
+            self._insert(
+                "published_accuracy", [row for run in runs for row in published_accuracy_rows(name, run)]
+            )
 
     def _run_records(self, sweep: SweepPaths, manifest: Manifest) -> list[RunRecord]:
         plan = {planned.run_name: (place, planned) for place, planned in enumerate(manifest.runs)}

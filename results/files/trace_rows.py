@@ -88,6 +88,8 @@ def apply_records(
     connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str, records: Sequence[Record]
 ) -> None:
     """Inserts a run's next records, letting each `resumed` void what came before it."""
+    if records:
+        mark_stale(connection, sweep, run_name)
     segment: list[Record] = []
     for record in records:
         if isinstance(record, Resumed):
@@ -102,6 +104,12 @@ def forget_run(connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str)
     """Drops every row that came from a run's trace."""
     for table in TABLES.values():
         connection.execute(f"DELETE FROM {table} WHERE sweep = ? AND run_name = ?", [sweep, run_name])
+    mark_stale(connection, sweep, run_name)
+
+
+def mark_stale(connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str) -> None:
+    """Have the run's derived rows computed again."""
+    connection.execute("INSERT INTO stale_runs VALUES (?, ?)", [sweep, run_name])
 
 
 def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, columns: dict[str, list[Any]]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from results.statistics.rates import MIN_SEEDS, LogRate, log_rate, rate_ratio, seeds_ratio
+from results.statistics.rates import MIN_SEEDS, LogRate, rate_ratio, seeds_ratio
 from results.store import Store
 
 REWARD_WINDOW_STEPS = 5
@@ -19,12 +19,11 @@ def speedup_table(store: Store, sweep: str) -> pd.DataFrame:
     table = store.query(
         "SELECT * FROM speedups WHERE sweep = ? ORDER BY position, run_name, against", [sweep]
     )
-    cycles = store.query("SELECT * FROM sync_cycles WHERE sweep = ? ORDER BY run_name, cycle", [sweep])
+    rates = _rates(store, sweep)
+    missing = LogRate(float("nan"), float("nan"), float("nan"))
     for unit in ("prompts", "completion_tokens"):
-        rates = {name: _rate_of(part, unit) for name, part in cycles.groupby("run_name")}
-        missing = LogRate(float("nan"), float("nan"), float("nan"))
         intervals = [
-            rate_ratio(rates.get(run, missing), rates.get(other, missing))
+            rate_ratio(rates.get((run, unit), missing), rates.get((other, unit), missing))
             for run, other in zip(table["run_name"], table["other_run"], strict=True)
         ]
         table[f"{unit}_per_s_low"] = pd.Series([interval.low for interval in intervals], dtype=float)
@@ -89,8 +88,13 @@ def overlapping_runs(store: Store, sweep: str) -> pd.DataFrame:
     )
 
 
-def _rate_of(cycles: pd.DataFrame, unit: str) -> LogRate:
-    return log_rate(cycles[unit].to_numpy(np.float64), cycles["wall_s"].to_numpy(np.float64))
+def _rates(store: Store, sweep: str) -> dict[tuple[str, str], LogRate]:
+    """Table `run_rates` by run name and unit."""
+    frame = store.query(
+        "SELECT run_name, unit, log_rate, variance, degrees_of_freedom FROM run_rates WHERE sweep = ?",
+        [sweep],
+    )
+    return {(run, unit): LogRate(*values) for run, unit, *values in frame.itertuples(index=False, name=None)}
 
 
 def _with_time_to_reward(store: Store, sweep: str, table: pd.DataFrame) -> pd.DataFrame:

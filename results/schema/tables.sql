@@ -1,6 +1,6 @@
--- Tables of the results store: what the files under runs/ say, one row per fact, nothing computed.
--- Keys are (sweep, run_name). Times `*_s` are seconds of run time, `*_unix` seconds since 1970.
--- The public interface is views.sql; a change here makes every working store be built again.
+-- Tables of the results store: what the files under runs/ say, one row per fact, and at the end what
+-- results.derived computes of them. Keys are (sweep, run_name). Times `*_s` are seconds of run time,
+-- `*_unix` seconds since 1970. A change here makes every working store be built again.
 
 CREATE TABLE sweeps (
     sweep VARCHAR NOT NULL,
@@ -252,6 +252,35 @@ CREATE TABLE eval_samples (
     exact_match DOUBLE NOT NULL
 );
 
+-- What was published of a run that was made elsewhere: never mixed with measurements.
+CREATE TABLE published_runs (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    training_time_s DOUBLE,
+    steps BIGINT,                       -- that the figures of step times are over
+    step_mean_s DOUBLE,
+    step_std_s DOUBLE,
+    step_median_s DOUBLE,
+    step_min_s DOUBLE,
+    step_max_s DOUBLE,
+    step_ranges JSON,                   -- [{min, max, steps, approximate}], as a publication words it
+    step_values_s DOUBLE[],             -- every step, in order, where all were given
+    notes VARCHAR,
+    other JSON                          -- settings that the trainer has no key for
+);
+
+-- Accuracies that were published without lm-eval's file.
+CREATE TABLE published_accuracy (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    task VARCHAR NOT NULL,
+    num_fewshot BIGINT NOT NULL,
+    filter VARCHAR NOT NULL,
+    percent DOUBLE NOT NULL,            -- as published, rounded
+    exact_percent DOUBLE NOT NULL,      -- unrounded where the number of questions is known
+    questions BIGINT
+);
+
 -- What has been read of every file, and what could not be.
 CREATE TABLE files (
     path VARCHAR NOT NULL,              -- relative to the runs directory
@@ -274,4 +303,37 @@ CREATE TABLE quarantine (
 CREATE TABLE store_state (
     schema_sha256 VARCHAR NOT NULL,
     unpublished BOOLEAN NOT NULL
+);
+
+-- Derived, by results.derived: statistics of single runs that SQL cannot do.
+
+-- Runs whose rows have changed since.
+CREATE TABLE stale_runs (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL
+);
+
+-- results.statistics.modes, one row per run with steps.
+CREATE TABLE step_modes (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    sync_interval_steps BIGINT NOT NULL,
+    steps BIGINT NOT NULL,              -- looked at: all but the first sync cycle
+    modes BIGINT NOT NULL,
+    mode_seconds DOUBLE[] NOT NULL,
+    mode_weights DOUBLE[] NOT NULL,
+    unimodality_p DOUBLE,
+    position_p DOUBLE,
+    sentence VARCHAR NOT NULL
+);
+
+-- results.statistics.rates over view sync_cycles, one row per run and unit of work.
+CREATE TABLE run_rates (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    unit VARCHAR NOT NULL,              -- 'prompts' or 'completion_tokens'
+    cycles BIGINT NOT NULL,
+    log_rate DOUBLE,                    -- of work per second
+    variance DOUBLE,                    -- of log_rate; NULL below four cycles
+    degrees_of_freedom DOUBLE
 );
