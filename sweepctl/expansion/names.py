@@ -98,7 +98,12 @@ def _template(resolved: Resolved, axes: Iterable[str], problems: list[Problem]) 
 
 
 def _default(axes: Iterable[str]) -> str:
-    return "_".join(f"{key.rpartition('.')[2]}{{{key}}}" for key in axes if key != "seed") or "run"
+    return "_".join(f"{_word_for(key)}{{{key}}}" for key in axes if key != "seed") or "run"
+
+
+def _word_for(key: str) -> str:
+    """The key's last part; of `loss.name` the loss, as `name` would not say whose."""
+    return key.removesuffix(".name").rpartition(".")[2]
 
 
 def _unusable(name: str) -> str:

@@ -11,6 +11,7 @@
 
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -244,4 +245,5 @@ def _generated(form: _Form, name: str, values: Sequence[Number]) -> Axis:
 
 
 def _short(value: Number) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.6g}".replace("e+", "e")
+    """As one would write it: 1e-5, not 1e-05."""
+    return str(value) if isinstance(value, int) else re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.6g}")
