@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from sweepctl.holder import Holder, read_holder, who_runs
+from sweepctl.running.supervise import StopSignals
 from sweepctl.watching.status import find_sweep
 from trainer.errors import SweepctlError
 from trainer.paths import SweepPaths
@@ -51,9 +52,10 @@ def stop_sweep(runs_dir: Path, name: str, *, now: bool) -> Stopped:
     if process is None:
         raise SweepctlError(f"{sweep.root}: {holder} is out of reach from here; stop it there with Ctrl-C")
     try:
-        process.send_signal(signal.SIGTERM)  # asks to stop, however often it comes
         if now:
-            process.send_signal(signal.SIGINT)  # adds to it
+            process.send_signal(StopSignals.END_NOW)
+            process.send_signal(signal.SIGINT)  # for a trainer in that same process, which knows two kinds
+        process.send_signal(signal.SIGTERM)
     except psutil.NoSuchProcess:
         return Stopped(sweep.name, holder.pid)
     except psutil.AccessDenied:

@@ -26,14 +26,20 @@ class StopRequestedError(Exception):
 
 
 class StopSignals:
-    """Counts the requests to end instead of dying of them."""
+    """Counts the requests to end instead of dying of them.
+
+    SIGINT counts each time it comes; SIGTERM and SIGHUP ask once, however often they come; `END_NOW` is a
+    signal of its own, because two that are pending may arrive as one, and in any order.
+    """
+
+    END_NOW = signal.SIGUSR1
 
     def __init__(self) -> None:
         self.count = 0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, self.END_NOW):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 self._previous[number] = signal.signal(number, self._received)
         return self
@@ -56,6 +62,8 @@ class StopSignals:
     def _received(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             self.request()
+        elif number == self.END_NOW:
+            self.count = max(self.count, 2)
         else:  # a service manager, a closed terminal: they ask, and may ask again
             self.count = max(self.count, 1)
 

@@ -1,6 +1,7 @@
 """sweepctl as a process that is interrupted or killed: what is left is resumable, and nothing runs on."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from sweepctl.running.supervise import StopSignals
 
 FAKE_SWEEP = Path(__file__).with_name("fake_sweep.py")
 
@@ -74,6 +77,26 @@ def test_one_signal_drains_and_the_next_run_goes_on_there(fake_sweep, started, n
     fake_sweep.behave()
     assert fake_sweep.run() == 0
     assert fake_sweep.calls() == ["s0", "s1", "s2", "s2", "s3", "s4", "evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "count"),
+    [
+        ([signal.SIGTERM, signal.SIGTERM, signal.SIGHUP], 1),
+        ([signal.SIGINT, signal.SIGTERM], 1),
+        ([StopSignals.END_NOW], 2),
+        ([StopSignals.END_NOW, signal.SIGINT, signal.SIGTERM], 2),
+    ],
+)
+def test_signals_that_arrive_together_mean_what_each_of_them_means(sent, count):
+    """Pending signals are handled in the order of their numbers, and two of a kind are one."""
+    with StopSignals() as stop:
+        signal.pthread_sigmask(signal.SIG_BLOCK, sent)
+        for number in sent:
+            os.kill(os.getpid(), number)
+        assert stop.count == 0
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, sent)
+        assert min(stop.count, 2) == count
 
 
 def test_two_signals_kill(fake_sweep, started):

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,6 +22,8 @@ from trainer.frontier import PromptFrontier
 from trainer.paths import RunPaths
 
 KILLS = 20
+STEP_BYTES = 8000
+"""About what a step adds to the trace."""
 TESTS = Path(__file__).parent
 
 
@@ -65,17 +69,32 @@ def attempts(tmp_path):
         each.close()
 
 
+def size_of(path):
+    return path.stat().st_size if path.exists() else 0
+
+
+def has_ended(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def kill_again_and_again(attempts, rng):
     """Kill as many attempts as asked at any moment from their start on; returns how many died so."""
     killed = 0
     for _ in range(KILLS):
-        size = attempts.paths.trace.stat().st_size if attempts.paths.trace.exists() else 0
+        size = size_of(attempts.paths.trace)
         pid = attempts.start()
         if rng.random() < 0.8:  # most moments of interest come after its first line
-            while not attempts.paths.trace.exists() or attempts.paths.trace.stat().st_size == size:
+            # By what it has done, not by time: on a busy machine it would die before its first checkpoint.
+            size += 1 + rng.uniform(0.0, 6.0) * STEP_BYTES
+            while size_of(attempts.paths.trace) < size and not has_ended(pid):
                 time.sleep(0.001)
-        time.sleep(rng.uniform(0.0, 0.9))
-        os.kill(pid, signal.SIGKILL)
+        else:
+            time.sleep(rng.uniform(0.0, 0.5))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         killed += attempts.wait() == -signal.SIGKILL
     return killed
 
