@@ -37,11 +37,13 @@ test-slow: setup ## The tests that take longer
 bench: setup ## The learner against a bare forward and backward; expansion of large specs; start-up
 	$(VENV)/python benchmarks/learner.py
 	$(VENV)/python benchmarks/expansion.py
+	$(VENV)/python benchmarks/ingest.py
 	$(VENV)/python benchmarks/startup.py
 
 docs: setup ## Write the pages and the schema that are made from the code
 	$(VENV)/python scripts/configuration_docs.py > docs/configuration.md
 	$(VENV)/python -m sweepctl schema > sweeps/sweep.schema.json
+	$(VENV)/python -c "from results.report.json_document import write_schema; write_schema()"
 
 lock: ## Resolve requirements/*.in again
 	scripts/lock.sh

@@ -3,14 +3,15 @@ of it only what asks a question about names that are known.
 
 Comparisons, chained ones too, `in`, `and`, `or`, `not`, numbers, strings, lists, `True`, `False`, `None` and
 dotted names. A condition is compiled once: an unknown name or anything else of Python is an error before
-anything is evaluated, with the place where it stands.
+anything is evaluated, with the place where it stands. A language that has more, such as the calls of
+`results.report.gate`, hands `Compiler` a function for them.
 """
 
 import ast
 import difflib
 import operator
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from trainer.errors import ConfigError
 
 Lookup = Callable[[str], Any]
 """From a known name to its value."""
-_Evaluator = Callable[[Lookup], Any]
+Evaluator = Callable[[Lookup], Any]
 
 _OPERATORS: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Eq: ("==", operator.eq),
@@ -49,7 +50,7 @@ class Expression:
     text: str
     names: frozenset[str]
     """The names it asks for."""
-    _evaluate: _Evaluator
+    _evaluate: Evaluator
 
     def __call__(self, lookup: Lookup) -> Any:  # noqa: ANN401 - whatever the names hold
         """Its value, by Python's rules; `and` and `or` look no further than they must.
@@ -67,59 +68,96 @@ def compile_expression(text: str, known: Collection[str]) -> Expression:
         ExpressionError: it is no condition, or names what is not known.
     """
     line = " ".join(text.split("\n")).strip()
-    compiler = _Compiler(line, known)
+    compiler = Compiler(line, known)
     try:
-        evaluate = compiler.compiled(ast.parse(line, mode="eval").body)
-    except SyntaxError as error:
-        raise _syntax_error(line, error) from None
-    except (ValueError, MemoryError, RecursionError):  # a null byte; nested deeper than Python reads
-        raise ExpressionError(line, 1, f"this cannot be read; {_ALLOWED}") from None
+        evaluate = compiler.compiled(parse_expression(line))
+    except RecursionError:
+        raise _unreadable(line) from None
     return Expression(line, frozenset(compiler.names), evaluate)
 
 
-class _Compiler:
-    """From syntax to closures, a method for each kind of node."""
+def parse_expression(line: str) -> ast.expr:
+    """The syntax of one line, which need not mean anything yet.
 
-    def __init__(self, text: str, known: Collection[str]) -> None:
+    Raises:
+        ExpressionError: it is no expression of Python.
+    """
+    try:
+        return ast.parse(line, mode="eval").body
+    except SyntaxError as error:
+        raise _syntax_error(line, error) from None
+    except (ValueError, MemoryError, RecursionError):  # a null byte; nested deeper than Python reads
+        raise _unreadable(line) from None
+
+
+class Compiler:
+    """From syntax to closures, a method for each kind of node.
+
+    Args:
+        text: the whole line, for errors.
+        known: the names that `Lookup` answers.
+        words: bare words that stand for a value.
+        call: compiles calls, where there are any.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        known: Collection[str],
+        words: Mapping[str, object] | None = None,
+        call: Callable[[ast.Call], Evaluator] | None = None,
+    ) -> None:
         self.names: set[str] = set()
         self._text = text
         self._known = known
+        self._extra_words = words or {}
+        self._words = {**_YAML_WORDS, **self._extra_words}
+        self._call = call
 
-    def compiled(self, node: ast.expr) -> _Evaluator:
+    def compiled(self, node: ast.expr) -> Evaluator:
+        """The closure that evaluates a node.
+
+        Raises:
+            ExpressionError: for what is not understood, with its place.
+        """
         match node:
+            case ast.Call() if self._call is not None:
+                return self._call(node)
             case (
                 ast.Constant(value=bool() | int() | float() | str() | None)
                 | ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float()))
             ):
                 value = ast.literal_eval(node)
                 return lambda _: value
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                inner = self.compiled(operand)
-                return lambda lookup: not inner(lookup)
             case ast.List(elts=elements) | ast.Tuple(elts=elements):
                 parts = [self.compiled(element) for element in elements]
                 return lambda lookup: [part(lookup) for part in parts]
             case ast.Name() | ast.Attribute():
                 return self._name(node)
-            case ast.BoolOp():
-                return self._and_or(node)
+            case ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+                return self._logical(node)
             case ast.Compare():
                 return self._comparison(node)
-        raise self._error(node, f"`{ast.unparse(node)}` is not understood here; {_ALLOWED}")
+        raise self.error(node, f"`{ast.unparse(node)}` is not understood here; {_ALLOWED}")
 
-    def _name(self, node: ast.expr) -> _Evaluator:
+    def _name(self, node: ast.expr) -> Evaluator:
         name = ast.unparse(node)
         if name in self._known:
             self.names.add(name)
             return lambda lookup: lookup(name)
-        if name in _YAML_WORDS:
-            value = _YAML_WORDS[name]
+        if name in self._words:
+            value = self._words[name]
             return lambda _: value
         if not re.fullmatch(r"\w+(\.\w+)*", name):
-            raise self._error(node, f"`{name}` is not understood here; {_ALLOWED}")
-        raise self._error(node, f"unknown name '{name}'; {self._nearest(name)}")
+            raise self.error(node, f"`{name}` is not understood here; {_ALLOWED}")
+        raise self.error(
+            node, f"unknown name '{name}'; {nearest_name(name, [*self._known, *self._extra_words])}"
+        )
 
-    def _and_or(self, node: ast.BoolOp) -> _Evaluator:
+    def _logical(self, node: ast.BoolOp | ast.UnaryOp) -> Evaluator:
+        if isinstance(node, ast.UnaryOp):
+            inner = self.compiled(node.operand)
+            return lambda lookup: not inner(lookup)
         parts = [self.compiled(value) for value in node.values]
         stops_at = isinstance(node.op, ast.Or)
 
@@ -132,10 +170,10 @@ class _Compiler:
 
         return evaluate
 
-    def _comparison(self, node: ast.Compare) -> _Evaluator:
+    def _comparison(self, node: ast.Compare) -> Evaluator:
         for op in node.ops:
             if type(op) not in _OPERATORS:
-                raise self._error(node, "compare with == or !=, not with is")
+                raise self.error(node, "compare with == or !=, not with is")
         operands = [node.left, *node.comparators]
         values = [self.compiled(operand) for operand in operands]
 
@@ -148,7 +186,7 @@ class _Compiler:
                     result = compare(left, right)
                 except TypeError:
                     advice = _advice(symbol, (left, operands[index]), (right, operands[index + 1]))
-                    raise self._error(operands[index], f"{left!r} {symbol} {right!r}: {advice}") from None
+                    raise self.error(operands[index], f"{left!r} {symbol} {right!r}: {advice}") from None
                 if not result:
                     break
                 left = right
@@ -156,21 +194,27 @@ class _Compiler:
 
         return evaluate
 
-    def _nearest(self, name: str) -> str:
-        by_last_part = {known.rpartition(".")[2]: known for known in self._known}
-        if name in by_last_part:
-            return f"did you mean '{by_last_part[name]}'?"
-        # What is right of the dot says more than what is left of it.
-        found = difflib.get_close_matches(name, self._known, n=1) or [
-            by_last_part[near]
-            for near in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, n=1)
-        ]
-        return f"did you mean '{found[0]}'?" if found else f"known: {', '.join(self._known)}"
-
-    def _error(self, node: ast.expr, problem: str) -> ExpressionError:
+    def error(self, node: ast.expr, problem: str) -> ExpressionError:
+        """An error at the place of a node."""
         before = self._text.encode()[: node.col_offset]  # Python counts bytes of UTF-8
         position = len(before.decode(errors="ignore")) + 1
         return ExpressionError(self._text, position, problem)
+
+
+def nearest_name(name: str, known: Collection[str]) -> str:
+    """`did you mean 'optim.lr'?`, or the names there are when none is close."""
+    by_last_part = {each.rpartition(".")[2]: each for each in known}
+    if name in by_last_part:
+        return f"did you mean '{by_last_part[name]}'?"
+    # What is right of the dot says more than what is left of it.
+    found = difflib.get_close_matches(name, known, n=1) or [
+        by_last_part[near] for near in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, n=1)
+    ]
+    return f"did you mean '{found[0]}'?" if found else f"known: {', '.join(known)}"
+
+
+def _unreadable(line: str) -> ExpressionError:
+    return ExpressionError(line, 1, f"this cannot be read; {_ALLOWED}")
 
 
 def _advice(symbol: str, *sides: tuple[object, ast.expr]) -> str:

@@ -4,32 +4,29 @@
 
 One ingester at a time, under a file lock, owns the working store. Rows and the byte offset they came
 from go into one transaction, so a crash loses nothing and repeats nothing. Readers only ever open the
-published snapshot, see `results.store`. Everything here is derived: a working store that is broken, or
-has another schema, is built again from the files.
+published snapshot, see `results.store`. Everything here is derived: a working store that is damaged, or
+has another schema, is made again from the files.
 """
 
-import hashlib
 import os
+import shutil
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.resources import files as package_files
 from pathlib import Path
 
 import duckdb
 from filelock import FileLock, Timeout
 
+from results.database import ONE_THREAD, is_cut_off, is_damage, is_other_format, quoted
 from results.derived import derive
-from results.files.sources import Changes, read_sources
+from results.files.ledger import Changes
+from results.files.reading import read_sources
+from results.files.tail import Stamp
+from results.migration import NewerStoreError, create_schema, refuse_newer, schema_version, why_rebuild
 from trainer.errors import SweepctlError
 from trainer.paths import store_path
 
 _LOCK_TIMEOUT_S = 120.0
-_FILES = ("tables.sql", "views_runs.sql", "views_speed.sql", "views_staleness.sql", "views_accuracy.sql")
-_SCHEMA = "\n".join((package_files("results") / "schema" / name).read_text() for name in _FILES)
-_BROKEN = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
-"""What DuckDB raises on a damaged file; anything else is a mistake of ours and is not covered up."""
-_SCHEMA_SHA256 = hashlib.sha256(_SCHEMA.encode()).hexdigest()
 
 
 class IngestError(SweepctlError):
@@ -48,6 +45,9 @@ class IngestReport:
     quarantined: int
     """Lines and files that could not be read this time; table `quarantine` says which and why."""
     rebuilt: bool
+    """Whether a store that was there was made again from all files."""
+    rebuilt_because: str | None
+    """Why, as the end of a sentence about the working store."""
     published: bool
     seconds: float
 
@@ -60,7 +60,8 @@ def ingest(runs_dir: Path, *, rebuild: bool = False) -> IngestReport:
         rebuild: forget everything and read all files again.
 
     Raises:
-        IngestError: there is no such folder, another ingest does not finish, or the disk refuses.
+        IngestError: there is no such folder, another ingest does not finish, a newer release made the
+            store, or the disk refuses.
     """
     started = time.monotonic()
     if not runs_dir.is_dir():
@@ -75,90 +76,129 @@ def ingest(runs_dir: Path, *, rebuild: bool = False) -> IngestReport:
             f"{runs_dir / '.results.lock'}: another ingest has held it for {_LOCK_TIMEOUT_S:.0f} s; "
             f"wait for it, or end it, and try again"
         ) from error
+    except OSError as error:
+        raise IngestError(
+            f"{error.filename or runs_dir}: {error.strerror}; "
+            f"check the free space and the permissions of {runs_dir}, and try again"
+        ) from error
     return replace(report, seconds=time.monotonic() - started)
 
 
 def _ingest_locked(runs_dir: Path, rebuild: bool) -> IngestReport:
-    """Ingests with the lock held, once more from scratch where the working store turns out broken."""
+    """Ingests with the lock held, once more from scratch where the working store turns out damaged."""
     work = runs_dir / ".results-work.duckdb"
+    because = "it was asked for" if rebuild else None
     if rebuild:
         _remove(work)
+    elif not work.exists():
+        _refuse_newer_snapshot(store_path(runs_dir))
     try:
-        return _update(runs_dir, work, rebuilt=rebuild)
-    except _BROKEN:
+        return _update(runs_dir, work, because)
+    except duckdb.Error as error:
+        if is_other_format(error):
+            raise IngestError(
+                f"{work}: another release of DuckDB made it ({_first_line(error)}); use that release, "
+                f"or `sweepctl ingest --rebuild` makes it again with this one"
+            ) from error
+        if not is_damage(error):
+            raise
+        because = f"it was damaged: {_first_line(error)}"
         _remove(work)
     try:
-        return _update(runs_dir, work, rebuilt=True)
-    except _BROKEN as error:
+        return _update(runs_dir, work, because)
+    except duckdb.Error as error:
+        if not is_damage(error):
+            raise
         raise IngestError(
-            f"{work}: cannot be written ({str(error).splitlines()[0]}); "
+            f"{work}: cannot be written ({_first_line(error)}); "
             f"check the free space and the permissions of {runs_dir}"
         ) from error
 
 
-def _update(runs_dir: Path, work: Path, *, rebuilt: bool) -> IngestReport:
-    connection, fresh = _open(work)
+def _update(runs_dir: Path, work: Path, because: str | None) -> IngestReport:
+    connection, outdated = _open(work)
     try:
+        # DuckDB holds what is committed in memory until then; much less has it write the same blocks again.
+        connection.execute("SET checkpoint_threshold = '64MB'")
         changes = read_sources(connection, runs_dir)
         derive(connection)
-        publish = _unpublished(connection) or not store_path(runs_dir).exists()
-        if publish:
-            _publish(connection, store_path(runs_dir))
     finally:
-        connection.close()
-    return _report(runs_dir, changes, rebuilt=rebuilt or fresh, published=publish)
+        connection.close()  # with it all is in the file, and the log beside it is gone
+    return _report(runs_dir, changes, because or outdated, _publish(work, store_path(runs_dir)))
 
 
-def _report(runs_dir: Path, changes: Changes, *, rebuilt: bool, published: bool) -> IngestReport:
+def _report(runs_dir: Path, changes: Changes, because: str | None, published: bool) -> IngestReport:
     return IngestReport(
         store=store_path(runs_dir),
-        files=changes.files,
+        files=len(changes.files),
         lines=changes.lines,
         quarantined=changes.quarantined,
-        rebuilt=rebuilt,
+        rebuilt=because is not None,
+        rebuilt_because=because,
         published=published,
         seconds=0.0,
     )
 
 
-def _open(work: Path) -> tuple[duckdb.DuckDBPyConnection, bool]:
-    """The working store and whether it had to be created; one of another schema is replaced."""
-    connection = duckdb.connect(str(work))
-    with suppress(duckdb.CatalogException):  # a store that has just been created has no such table
-        if connection.execute("SELECT schema_sha256 FROM store_state").fetchall() == [(_SCHEMA_SHA256,)]:
-            return connection, False
-    connection.close()
-    _remove(work)
-    connection = duckdb.connect(str(work))
-    connection.begin()
-    connection.execute(_SCHEMA)
-    connection.execute("INSERT INTO store_state VALUES (?, true)", [_SCHEMA_SHA256])
-    connection.commit()
-    return connection, True
+def _open(work: Path) -> tuple[duckdb.DuckDBPyConnection, str | None]:
+    """The working store, and why one that was there has been replaced by an empty one."""
+    because = None
+    if work.exists():
+        connection = duckdb.connect(str(work), config=ONE_THREAD)
+        try:
+            because = "it was cut off" if is_cut_off(connection, work) else why_rebuild(connection)
+        except NewerStoreError as error:
+            connection.close()
+            raise IngestError(f"{work}: {error}") from error
+        if because is None:
+            return connection, None
+        connection.close()
+        _remove(work)
+    connection = duckdb.connect(str(work), config=ONE_THREAD)
+    create_schema(connection)
+    return connection, because
 
 
-def _unpublished(connection: duckdb.DuckDBPyConnection) -> bool:
-    row = connection.execute("SELECT unpublished FROM store_state").fetchone()
-    return row is not None and bool(row[0])
+def _refuse_newer_snapshot(snapshot: Path) -> None:
+    """Without a working store, the snapshot alone says that a newer release was here.
 
-
-def _publish(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
-    """Copies the working store and puts the copy in the snapshot's place in one move.
-
-    A reader that has the old snapshot open keeps it; the next to open gets the new one.
+    Raises:
+        IngestError: it was.
     """
-    temporary = target.with_name(".results-publish.duckdb")
-    _remove(temporary)
-    work = connection.execute("SELECT current_database()").fetchall()[0][0]
-    connection.execute(f"ATTACH '{_quoted(temporary)}' AS published")
-    connection.execute(f'COPY FROM DATABASE "{work}" TO published')
-    connection.execute("DETACH published")
-    os.replace(temporary, target)  # noqa: PTH105 - the atomic replacement is the point
-    connection.execute("UPDATE store_state SET unpublished = false")
+    if not snapshot.exists():
+        return
+    with duckdb.connect(config=ONE_THREAD) as connection:
+        try:
+            connection.execute(f"ATTACH '{quoted(snapshot)}' AS snapshot (READ_ONLY)")
+            refuse_newer(schema_version(connection, "snapshot"))
+        except NewerStoreError as error:
+            raise IngestError(f"{snapshot}: {error}") from error
+        except duckdb.Error:
+            return  # damaged: it is about to be replaced
 
 
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+def _publish(work: Path, snapshot: Path) -> bool:
+    """Copies the working store and puts the copy in the snapshot's place in one move, unless it is there.
+
+    The copy is given the working store's modification time: while size and time agree, the snapshot is up
+    to date and whole. One that was damaged or removed is so replaced by the next ingest. A reader that has
+    the old snapshot open keeps it; the next to open gets the new one.
+    """
+    now = work.stat()
+    if snapshot.exists() and Stamp.of(snapshot.stat())[:2] == Stamp.of(now)[:2]:
+        return False
+    temporary = snapshot.with_name(".results-publish.duckdb")
+    try:
+        shutil.copyfile(work, temporary)
+        os.utime(temporary, ns=(now.st_atime_ns, now.st_mtime_ns))
+        os.replace(temporary, snapshot)  # noqa: PTH105 - the atomic replacement is the point
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _remove(database: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from results.database import ONE_THREAD, is_damage, is_other_format, quoted
+from results.migration import NewerStoreError, refuse_newer, schema_version
 from trainer.errors import SweepctlError
 from trainer.paths import store_path
 
@@ -52,22 +54,22 @@ class Store:
             params: their values.
 
         Raises:
-            StoreError: nothing has been published, or DuckDB rejects the statement.
+            StoreError: nothing has been published, what has been is damaged or made by a newer release,
+                or DuckDB rejects the statement.
         """
         if not self.path.exists():
             raise self._missing()
-        with duckdb.connect() as connection:
+        with duckdb.connect(config=ONE_THREAD) as connection:
             try:
-                quoted = str(self.path).replace("'", "''")
                 # Not `main`: that is the name of the in-memory database's schema.
-                connection.execute(f"ATTACH '{quoted}' AS results (READ_ONLY)")
+                connection.execute(f"ATTACH '{quoted(self.path)}' AS results (READ_ONLY)")
                 connection.execute("USE results")
+                refuse_newer(schema_version(connection))
                 return connection.execute(sql, params).df()
+            except NewerStoreError as error:
+                raise StoreError(f"{self.path}: {error}") from error
             except duckdb.Error as error:
-                raise StoreError(
-                    f"{self.path}: {error}\n"
-                    f"docs/results.md lists tables and views; `sweepctl ingest --rebuild` mends a store"
-                ) from error
+                raise self._explained(error) from error
 
     def sweeps(self) -> pd.DataFrame:
         """Sweeps, the most recent first: `sweep, profile, created_unix, margin, runs`."""
@@ -75,6 +77,22 @@ class Store:
             "SELECT s.sweep, s.profile, s.created_unix, s.margin, count(r.run_name) AS runs FROM sweeps AS s "
             "LEFT JOIN runs AS r USING (sweep) GROUP BY ALL ORDER BY created_unix DESC NULLS LAST, sweep"
         )
+
+    def _explained(self, error: duckdb.Error) -> StoreError:
+        if is_other_format(error):
+            advice = (
+                "another release of DuckDB made it; `sweepctl ingest --rebuild` makes it again with this one"
+            )
+        elif is_damage(error):
+            advice = (
+                "it is damaged; `sweepctl ingest` puts a whole one in its place, and with --rebuild "
+                "makes it again from the runs' files"
+            )
+        else:
+            advice = (
+                "docs/store.md lists tables and views; `sweepctl ingest` brings an older store up to date"
+            )
+        return StoreError(f"{self.path}: {error}\n{advice}")
 
     def _missing(self) -> StoreError:
         return StoreError(

@@ -16,6 +16,8 @@ _OF_THE_SWEEP = re.compile(
 """What else lies beside the runs of a sweep; and `base`, which labels the untrained model in reports."""
 _OF_ALL_SWEEPS = re.compile(r"results\.duckdb(\.wal)?")
 """What else lies beside the sweeps."""
+_REPEAT = re.compile(r"(?P<slug>.+)@repeat_(?P<repeat>[2-9]|[1-9][0-9]+)")
+"""Folder of a base model's second or later evaluation; no slug has an @."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,10 @@ class SweepPaths:
         """The files of one of its runs."""
         return RunPaths(self.root / run_name)
 
-    def base_evaluation(self, model: str, task: str, num_fewshot: int) -> Path:
-        """lm-eval's own output for a base model, before any training."""
-        return self.root / "base_models" / slug(model) / f"{task}_{num_fewshot}shot.json"
+    def base_evaluation(self, model: str, task: str, num_fewshot: int, repeat: int = 1) -> Path:
+        """lm-eval's own output for a base model, before any training; of its first evaluation, or a later."""
+        folder = slug(model) if repeat == 1 else f"{slug(model)}@repeat_{repeat}"
+        return self.root / "base_models" / folder / f"{task}_{num_fewshot}shot.json"
 
 
 def is_run_name(name: str) -> bool:
@@ -163,6 +166,16 @@ def remove_resume(checkpoint: Path) -> None:
 def slug(text: str) -> str:
     """A name that is safe as a folder: `Qwen/Qwen3-1.7B-Base` becomes `Qwen_Qwen3-1.7B-Base`."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_.")
+
+
+def base_repeat(folder: str) -> tuple[str, int]:
+    """Whose evaluation a folder of `base_models` holds: the model's slug, and the how many-th it is.
+
+    >>> base_repeat("Qwen_Qwen3-1.7B-Base@repeat_2")
+    ('Qwen_Qwen3-1.7B-Base', 2)
+    """
+    named = _REPEAT.fullmatch(folder)
+    return (named["slug"], int(named["repeat"])) if named else (folder, 1)
 
 
 def samples_path(result: Path) -> Path:

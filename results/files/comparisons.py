@@ -8,8 +8,14 @@ from results.files.sweeps import Config, RunRecord, identity
 
 Baseline = Literal["synchronous"] | Config
 
-OPPONENTS = {"base": "base model", "baseline": "matched baseline", "reference": "reference run"}
-"""What each kind of opponent (`against`) is called wherever it is shown, in the order it is offered."""
+OPPONENTS = {
+    "base": "base model",
+    "baseline": "matched baseline",
+    "reference": "reference run",
+    "chosen": "chosen run",
+}
+"""What each kind of opponent (`against`) is called wherever it is shown, in the order it is offered; the
+chosen one is that of `sweepctl report --baseline`."""
 
 
 def comparisons(
@@ -21,13 +27,14 @@ def comparisons(
     """
     rows: list[dict[str, str]] = []
     by_id = {key: run.name for run in runs if (key := identity(run.config)) and run.state != "infeasible"}
+    references = _references(runs, reference) if reference else []
     for run in runs:
         if run.state == "infeasible" or not run.config:
             continue
         twin = by_id.get(identity(_overridden(run.config, baseline)) or "") if baseline else None
         if twin and twin != run.name:
             rows.append({"run_name": run.name, "against": "baseline", "other_run": twin})
-        other = _reference_for(run, runs, reference) if reference else None
+        other = _of_same_seed(references, run)
         if other and other != run.name:
             rows.append({"run_name": run.name, "against": "reference", "other_run": other})
     return rows
@@ -48,16 +55,22 @@ def _overridden(config: Config, baseline: Baseline) -> Config:
     return twin
 
 
-def _reference_for(run: RunRecord, runs: Sequence[RunRecord], reference: Config) -> str | None:
-    """The first run of the plan that has the reference's values, of the same seed where there is one."""
-    matching = [
-        other
-        for other in runs
-        if other.state != "infeasible"
-        and all(_lookup(other.config, key) == value for key, value in reference.items())
+def _references(runs: Sequence[RunRecord], reference: Config) -> list[RunRecord]:
+    """The runs that have the reference's values, in the order of the plan."""
+    return [
+        run
+        for run in runs
+        if run.state != "infeasible"
+        and all(_lookup(run.config, key) == value for key, value in reference.items())
     ]
-    same_seed = [other for other in matching if other.config.get("seed") == run.config.get("seed")]
-    return next((other.name for other in same_seed or matching), None)
+
+
+def _of_same_seed(references: Sequence[RunRecord], run: RunRecord) -> str | None:
+    """The first reference of the run's seed, or the first of all where none is."""
+    seed = run.config.get("seed")
+    same_seed = (other for other in references if other.config.get("seed") == seed)
+    found = next(same_seed, references[0] if references else None)
+    return found.name if found else None
 
 
 def _lookup(config: Config, dotted: str) -> Any:  # noqa: ANN401 - a JSON value

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from results.files.sweeps import BASE_MODELS, BadFileError
-from trainer.paths import metadata_path
+from trainer.paths import base_repeat, metadata_path
 
 _NAME = re.compile(r"(?P<task>.+)_(?P<shots>\d+)shot\.json")
 _NOT_SETTINGS = frozenset(
@@ -163,7 +163,9 @@ def _owner(relative: Path) -> dict[str, str | None]:
     """Whose result it is, by where it lies; see `trainer.paths`."""
     sweep, folder, *rest = relative.parts
     if folder == BASE_MODELS:
-        return {"sweep": sweep, "run_name": None, "base_slug": rest[0], "checkpoint": "base"}
+        slug, repeat = base_repeat(rest[0])
+        checkpoint = "base" if repeat == 1 else f"base_repeat_{repeat}"
+        return {"sweep": sweep, "run_name": None, "base_slug": slug, "checkpoint": checkpoint}
     return {"sweep": sweep, "run_name": folder, "base_slug": None, "checkpoint": rest[1]}
 
 

@@ -7,6 +7,7 @@ cannot be read is a `BadFileError` that the caller puts on record.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -165,7 +166,7 @@ class RunRecord:
     file: RunFile | None
     status: RunStatus | None
 
-    @property
+    @cached_property
     def config(self) -> Config:
         """The configuration that ran, or the planned one while there is none."""
         if self.file is not None:

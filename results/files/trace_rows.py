@@ -1,16 +1,20 @@
-"""Trace lines -> rows of the store, in the order in which a run wrote them.
+"""Records of traces -> rows of the store, in the order in which a run wrote them.
 
-A `resumed` line makes earlier rows void, so a chunk of lines is applied in segments between them.
+Rows of many runs are gathered and go into the tables together. A `resumed` line makes earlier rows void,
+so what is gathered is written first.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from types import UnionType
+from typing import Any, get_args
 
 import duckdb
-from pydantic import TypeAdapter, ValidationError
+import msgspec
+import pyarrow as pa
 
+from results.files.rows import insert_arrow
+from results.files.trace_decoder import struct_of
 from trainer.records import (
     Checkpoint,
     Dispatch,
@@ -24,7 +28,6 @@ from trainer.records import (
     Span,
     Step,
     Sync,
-    TraceRecord,
     Warned,
 )
 
@@ -43,124 +46,153 @@ TABLES: dict[type[Record], str] = {
 }
 """Where each kind of line goes. `group` is a word of SQL, so the column is `group_id`."""
 
-_T = TypeVar("_T")
-_ADAPTER: TypeAdapter[TraceRecord] = TypeAdapter(TraceRecord)
-_EXCERPT_BYTES = 200
+Run = tuple[str, str]
+"""Sweep and run name."""
+
+_RESUMED, _GROUP = struct_of(Resumed), struct_of(Group)
+_NOT_COLUMNS = frozenset({"v", "kind", "sweep", "run_name"})
+_ARROW = {int: pa.int64(), float: pa.float64()}
+_FLUSHED_BYTES = 8 * 2**20
+"""Of columns."""
+_IS_RUN = "sweep = $sweep AND run_name = $run_name"
 
 
-@dataclass(frozen=True)
-class BadLine:
-    """A line that is no record, and why."""
+class TraceRows:
+    """Gathers rows of traces within one transaction; nothing is in the tables before `flush`."""
 
-    byte_offset: int
-    reason: str
-    excerpt: str
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._gathered: defaultdict[type[msgspec.Struct], list[pa.Table]] = defaultdict(list)
+        self._bytes = 0
+        self._groups: defaultdict[Run, set[int]] = defaultdict(set)
+        """Those whose lines have been gathered, of every run of which anything has."""
+        self._with_rows: set[Run] = set()
+        """Runs that may have rows in the tables already."""
 
+    def add(self, run: Run, records: Sequence[msgspec.Struct], *, from_start: bool) -> None:
+        """The next records of a run; each `resumed` among them voids what came before it."""
+        if not from_start:
+            self._with_rows.add(run)
+        first = 0
+        for index, record in enumerate(records):
+            if type(record) is _RESUMED:
+                self._gather(run, records[first:index])
+                self.flush()
+                self._supersede(run, record)
+                first = index
+        self._gather(run, records[first:])
+        if self._bytes >= _FLUSHED_BYTES:
+            self.flush()
 
-def parse_trace(lines: Iterable[tuple[int, bytes]]) -> tuple[Sequence[Record], list[BadLine]]:
-    """Records in order, and the lines that are none: torn by a crash, or of another version."""
-    return parse_lines(lines, _ADAPTER)
+    def flush(self) -> None:
+        """Write what has been gathered."""
+        for model, table in TABLES.items():
+            if parts := self._gathered[struct_of(model)]:
+                rows = pa.concat_tables(parts)
+                if model is Group:
+                    self._drop_earlier_lines(rows)
+                insert_arrow(self._connection, table, rows)
+        mark_stale(self._connection, sorted(self._groups))
+        self._with_rows |= self._groups.keys()
+        self._bytes = 0
+        self._gathered.clear()
+        self._groups.clear()
 
+    def _gather(self, run: Run, records: Sequence[msgspec.Struct]) -> None:
+        by_kind: defaultdict[type[msgspec.Struct], list[Any]] = defaultdict(list)
+        for record in records:
+            by_kind[type(record)].append(record)
+        if _GROUP in by_kind:  # the last line of a group counts
+            last = {line.group: line for line in reversed(by_kind[_GROUP])}
+            if not self._groups[run].isdisjoint(last):
+                self.flush()
+            self._groups[run] |= last.keys()
+            by_kind[_GROUP] = list(reversed(last.values()))
+        self._groups[run]  # marks the run, whatever kinds its lines are of
+        for kind, same in by_kind.items():
+            rows = _arrow_table(run, kind, same)
+            self._gathered[kind].append(rows)
+            self._bytes += rows.nbytes
 
-def parse_lines(
-    lines: Iterable[tuple[int, bytes]], adapter: TypeAdapter[_T]
-) -> tuple[list[_T], list[BadLine]]:
-    """Every line that `adapter` accepts, and a `BadLine` for every other."""
-    good: list[_T] = []
-    bad: list[BadLine] = []
-    for offset, line in lines:
-        try:
-            good.append(adapter.validate_json(line))
-        except ValidationError as error:
-            bad.append(bad_line(offset, line, error))
-    return good, bad
-
-
-def bad_line(offset: int, line: bytes, error: ValidationError) -> BadLine:
-    """The first complaint about a line, with where in the line it is."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    reason = f"{where}: {first['msg']}" if where else first["msg"]
-    return BadLine(offset, reason, line[:_EXCERPT_BYTES].decode(errors="replace"))
-
-
-def apply_records(
-    connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str, records: Sequence[Record]
-) -> None:
-    """Inserts a run's next records, letting each `resumed` void what came before it."""
-    if records:
-        mark_stale(connection, sweep, run_name)
-    segment: list[Record] = []
-    for record in records:
-        if isinstance(record, Resumed):
-            _insert(connection, sweep, run_name, segment)
-            segment = []
-            _supersede(connection, sweep, run_name, record)
-        segment.append(record)
-    _insert(connection, sweep, run_name, segment)
-
-
-def forget_run(connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str) -> None:
-    """Drops every row that came from a run's trace."""
-    for table in TABLES.values():
-        connection.execute(f"DELETE FROM {table} WHERE sweep = ? AND run_name = ?", [sweep, run_name])
-    mark_stale(connection, sweep, run_name)
-
-
-def mark_stale(connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str) -> None:
-    """Have the run's derived rows computed again."""
-    connection.execute("INSERT INTO stale_runs VALUES (?, ?)", [sweep, run_name])
-
-
-def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, columns: dict[str, list[Any]]) -> None:
-    """Appends columns of equal length to a table, by name; other columns become NULL."""
-    names, lists = ", ".join(columns), ", ".join("unnest(?)" for _ in columns)
-    connection.execute(f"INSERT INTO {table} ({names}) SELECT {lists}", list(columns.values()))
-
-
-def _insert(
-    connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str, records: Iterable[Record]
-) -> None:
-    by_kind: defaultdict[type[Record], list[Record]] = defaultdict(list)
-    for record in records:
-        by_kind[type(record)].append(record)
-    for kind, same in by_kind.items():
-        table = TABLES[kind]
-        kept = [name for name in kind.model_fields if name not in {"v", "kind", "sweep", "run_name"}]
-        columns: dict[str, list[Any]] = {"sweep": [sweep] * len(same), "run_name": [run_name] * len(same)}
-        for name in kept:
-            columns["group_id" if name == "group" else name] = [getattr(record, name) for record in same]
-        if kind is Group:  # the last line of a group counts
-            connection.execute(
-                "DELETE FROM groups WHERE sweep = ? AND run_name = ? AND list_contains(?, group_id)",
-                [sweep, run_name, columns["group_id"]],
+    def _drop_earlier_lines(self, groups: pa.Table) -> None:
+        """Of the groups of runs that have rows already."""
+        self._connection.register("new_groups", groups)
+        for sweep, run_name in self._groups.keys() & self._with_rows:
+            self._connection.execute(
+                f"DELETE FROM groups WHERE {_IS_RUN} AND group_id IN "
+                f"(SELECT group_id FROM new_groups WHERE {_IS_RUN})",
+                {"sweep": sweep, "run_name": run_name},
             )
-        insert_rows(connection, table, columns)
+        self._connection.unregister("new_groups")
+
+    def _supersede(self, run: Run, resumed: Any) -> None:  # noqa: ANN401 - a struct made from `Resumed`
+        """Drops what earlier attempts wrote of steps that are done again.
+
+        A span without a step belongs to those after its start. What became of the groups of those steps
+        follows in lines of their own.
+        """
+        where = f"WHERE {_IS_RUN} AND attempt < $attempt"
+        values = {
+            **{"sweep": run[0], "run_name": run[1]},
+            **{"attempt": resumed.attempt, "step": resumed.from_step},
+        }
+        statements = (
+            f"""
+            DELETE FROM spans {where} AND CASE WHEN step IS NOT NULL THEN step >= $step ELSE start_s >= (
+                SELECT coalesce(max(start_s + wall_s), 0) FROM steps {where} AND step < $step
+            ) END
+            """,
+            f"DELETE FROM steps {where} AND step >= $step",
+            # Step n produces version n + 1, so the versions up to from_step stand.
+            f"DELETE FROM syncs {where} AND version > $step",
+            f"DELETE FROM checkpoints {where} AND step > $step",
+            f"DELETE FROM held_out_evals {where} AND version >= $step",  # it is evaluated again
+            f"""
+            UPDATE groups SET fate = '{Fate.DISCARDED}', step = NULL, consumed_s = NULL
+            {where} AND step >= $step
+            """,
+        )
+        for statement in statements:
+            self._connection.execute(statement, values)
 
 
-def _supersede(connection: duckdb.DuckDBPyConnection, sweep: str, run_name: str, resumed: Resumed) -> None:
-    """Drops what earlier attempts wrote of steps that are done again.
+def forget_runs(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
+    """Drops every row that came from these runs' traces."""
+    for sweep, run_name in runs:
+        for table in TABLES.values():
+            connection.execute(f"DELETE FROM {table} WHERE {_IS_RUN}", {"sweep": sweep, "run_name": run_name})
+    mark_stale(connection, runs)
 
-    A span without a step belongs to those after its start. What became of the groups of those steps
-    follows in lines of their own.
-    """
-    where = "WHERE sweep = $sweep AND run_name = $run AND attempt < $attempt"
-    run = {"sweep": sweep, "run": run_name, "attempt": resumed.attempt, "step": resumed.from_step}
-    statements = (
-        f"""
-        DELETE FROM spans {where} AND CASE WHEN step IS NOT NULL THEN step >= $step ELSE start_s >= (
-            SELECT coalesce(max(start_s + wall_s), 0) FROM steps {where} AND step < $step
-        ) END
-        """,
-        f"DELETE FROM steps {where} AND step >= $step",
-        # Step n produces version n + 1, so the versions up to from_step stand.
-        f"DELETE FROM syncs {where} AND version > $step",
-        f"DELETE FROM checkpoints {where} AND step > $step",
-        f"DELETE FROM held_out_evals {where} AND version >= $step",  # it is evaluated again
-        f"""
-        UPDATE groups SET fate = '{Fate.DISCARDED}', step = NULL, consumed_s = NULL
-        {where} AND step >= $step
-        """,
-    )
-    for statement in statements:
-        connection.execute(statement, run)
+
+def mark_stale(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
+    """Have these runs' derived rows computed again."""
+    if runs:
+        columns = [list(column) for column in zip(*runs, strict=True)]
+        connection.execute("INSERT INTO stale_runs SELECT unnest(?), unnest(?)", columns)
+
+
+def _arrow_table(run: Run, kind: type[msgspec.Struct], records: Sequence[msgspec.Struct]) -> pa.Table:
+    """Rows of one run and kind. About a thousand at a time are quickest: they stay in the cache."""
+    values = list(zip(*map(msgspec.structs.astuple, records), strict=True))
+    columns = {name: pa.array(values[place], type_) for name, place, type_ in _COLUMNS[kind]}
+    sweep, run_name = (pa.repeat(value, len(records)) for value in run)
+    return pa.table({"sweep": sweep, "run_name": run_name, **columns})
+
+
+def _columns(model: type[Record]) -> list[tuple[str, int, pa.DataType]]:
+    """Name of each column that comes from the lines of a kind, its place in their structs, and its type."""
+    places = {name: place for place, name in enumerate(struct_of(model).__struct_fields__)}
+    return [
+        ("group_id" if name == "group" else name, places[name], _arrow_type(field.annotation))
+        for name, field in model.model_fields.items()
+        if name not in _NOT_COLUMNS
+    ]
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:  # noqa: ANN401 - any annotation of a record's field
+    """Of `int`, `float`, or either with None; everything else is text."""
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return next((_ARROW[kind] for kind in kinds if kind in _ARROW), pa.string())
+
+
+_COLUMNS = {struct_of(model): _columns(model) for model in TABLES}

@@ -1,22 +1,38 @@
 """One report of one sweep: tables of numbers, and sentences no stronger than their tests.
 
-`results.report.render` turns it into text; nothing is computed there.
+    Store --tables--> Report --sections--> terminal, Markdown, HTML        Report --> JSON, CSV, gate
+
+Everything is computed here; what comes after formats and selects.
 """
 
-import time
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from results.report.observations import observations
-from results.store import Store, StoreError, records
+from results.report.conclusions import conclusions
+from results.report.knobs import Flat, flatten, objective, varying_keys
+from results.report.notices import SILENT_AFTER_S, notices
+from results.report.observations import speed_observations
+from results.report.quality import quality_observations
+from results.report.snapshot import snapshot
+from results.report.waste import staleness_observations
+from results.statistics.seeds import MIN_SEEDS
+from results.store import Store, StoreError
 from results.tables.accuracy import accuracy_table, delta_table
+from results.tables.ages import age_effects_table, age_trends_table
+from results.tables.arms import arm_speedups_table, arms_table
+from results.tables.arms_accuracy import arm_delta_table
 from results.tables.modes import modes_table
-from results.tables.speed import overlapping_runs, seeds_table, speedup_table
+from results.tables.noise_floor import noise_floor_table
+from results.tables.published import published_speed_table, published_step_times_table
+from results.tables.selection import bias_table
+from results.tables.speed import overlapping_runs, speedup_table
+from results.tables.staleness import ages_table, fates_table, staleness_table, waste_table
 
-SILENT_AFTER_S = 60.0
-"""A run that says it is running and has given no sign of life for so long has probably died."""
+__all__ = ["SILENT_AFTER_S", "Report", "build_report"]
 
 
 @dataclass(frozen=True)
@@ -30,33 +46,88 @@ class Report:
     margin_points: float
     published_unix: float
     """When the store was published that this was computed from."""
+    objective: str
+    """One sentence: what the sweep varies."""
+    spec: Mapping[str, Any]
+    """The spec as resolved, of the sweep's manifest."""
+    git: Mapping[str, Any]
+    baseline: Any
+    """What makes a run's matched baseline: `synchronous`, or keys with values."""
+    configurations: Mapping[str, Flat]
+    """By run name, in the plan's order, the configuration by dotted keys."""
+    varying: tuple[str, ...]
+    """The keys that differ between runs that can run."""
     experiments: pd.DataFrame
     """View `run_summary`, one row per run of the plan, in its order."""
     speedups: pd.DataFrame
     """`results.tables.speed.speedup_table`."""
-    seeds: pd.DataFrame
-    """`results.tables.speed.seeds_table`."""
+    arms: pd.DataFrame
+    """`results.tables.arms.arms_table`."""
+    arm_speedups: pd.DataFrame
+    """`results.tables.arms.arm_speedups_table`."""
+    published_speed: pd.DataFrame
+    """`results.tables.published.published_speed_table`: made elsewhere, never mixed with measurements."""
+    published_step_times: pd.DataFrame
+    """`results.tables.published.published_step_times_table`."""
     modes: pd.DataFrame
     """`results.tables.modes.modes_table`."""
     staleness: pd.DataFrame
-    """View `staleness`."""
+    """`results.tables.staleness.staleness_table`."""
     fates: pd.DataFrame
-    """View `fates`."""
+    """`results.tables.staleness.fates_table`."""
+    ages: pd.DataFrame
+    """`results.tables.staleness.ages_table`."""
+    waste: pd.DataFrame
+    """`results.tables.staleness.waste_table`."""
+    bias: pd.DataFrame
+    """`results.tables.selection.bias_table`."""
+    age_effects: pd.DataFrame
+    """`results.tables.ages.age_effects_table`."""
+    age_trends: pd.DataFrame
+    """`results.tables.ages.age_trends_table`."""
     accuracy: pd.DataFrame
     """`results.tables.accuracy.accuracy_table`."""
     deltas: pd.DataFrame
     """`results.tables.accuracy.delta_table`."""
+    arm_deltas: pd.DataFrame
+    """`results.tables.arms_accuracy.arm_delta_table`."""
+    noise_floor: pd.DataFrame
+    """`results.tables.noise_floor.noise_floor_table`."""
     warnings: pd.DataFrame
     """What runs warned of: `label, message, times`."""
+    quarantine: pd.DataFrame
+    """Files with lines that cannot be read: `path, lines`."""
     notices: tuple[str, ...]
     """What is missing or doubtful: unfinished, failed and infeasible runs, unread lines, shared cores."""
-    observations: tuple[str, ...]
-    """What the numbers show."""
+    speed_observations: tuple[str, ...]
+    quality_observations: tuple[str, ...]
+    staleness_observations: tuple[str, ...]
+    conclusions: tuple[str, ...]
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """What the numbers show, speed first."""
+        return (*self.speed_observations, *self.quality_observations, *self.staleness_observations)
+
+    @property
+    def seeds(self) -> pd.DataFrame:
+        """Arms with an interval over seeds: `label, arm_id, against, other_arm_id, seeds,
+        prompts_per_s_speedup, low, high`."""
+        several = self.arm_speedups[self.arm_speedups["seeds"] >= MIN_SEEDS]
+        ends = {"prompts_per_s_low": "low", "prompts_per_s_high": "high"}
+        columns = ["label", "arm_id", "against", "other_arm_id", "seeds", "prompts_per_s_speedup", *ends]
+        return several[columns].rename(columns=ends)
 
     @property
     def finished(self) -> pd.DataFrame:
         """The runs that succeeded."""
         return self.experiments[self.experiments["state"] == "succeeded"]
+
+    @property
+    def feasible(self) -> list[Flat]:
+        """The configurations of the runs that can run."""
+        possible = self.experiments.loc[self.experiments["state"] != "infeasible", "run_name"]
+        return [self.configurations[run] for run in possible]
 
 
 def build_report(store: Store, sweep: str | None = None) -> Report:
@@ -65,105 +136,110 @@ def build_report(store: Store, sweep: str | None = None) -> Report:
     Raises:
         StoreError: nothing is published yet, or no sweep has that name.
     """
-    sweeps = store.sweeps()
-    if sweeps.empty:
-        raise StoreError(f"{store.path}: holds no sweep; `sweepctl run SPEC` makes one")
-    name = str(sweeps["sweep"].iloc[0]) if sweep is None else sweep
-    chosen = sweeps[sweeps["sweep"] == name]
-    if chosen.empty:
-        raise StoreError(f"{store.path}: no sweep {name!r}; there are {', '.join(sweeps['sweep'])}")
-    margin = float(chosen["margin"].iloc[0])
+    with snapshot(store) as opened:
+        sweeps = opened.query(
+            "SELECT * EXCLUDE (environment) FROM sweeps ORDER BY created_unix DESC NULLS LAST, sweep"
+        )
+        if sweeps.empty:
+            raise StoreError(f"{store.path}: holds no sweep; `sweepctl run SPEC` makes one")
+        name = str(sweeps["sweep"].iloc[0]) if sweep is None else sweep
+        if name not in set(sweeps["sweep"]):
+            raise StoreError(f"{store.path}: no sweep {name!r}; there are {', '.join(sweeps['sweep'])}")
+        report = _report(opened, name, sweeps[sweeps["sweep"] == name].iloc[0])
+    if sweep is None and len(sweeps) > 1:
+        others = ", ".join(sweeps["sweep"].iloc[1:])
+        first = f"The most recent of {len(sweeps)} sweeps; the others are {others}."
+        return replace(report, notices=(first, *report.notices))
+    return report
+
+
+def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
+    """The report of one sweep, of which `chosen` is the row of table `sweeps`."""
+    margin = float(chosen["margin"])
     experiments = store.query(
         "SELECT * FROM run_summary WHERE sweep = ? ORDER BY position NULLS LAST, run_name", [name]
     )
-    speedups = speedup_table(store, name)
+    configurations = _configurations(store, name)
+    possible = experiments.loc[experiments["state"] != "infeasible", "run_name"]
+    feasible = [configurations[run] for run in possible]
+    varying = tuple(varying_keys(feasible))
+    speedups, modes = speedup_table(store, name), modes_table(store, name)
+    fates = fates_table(store, name)
+    waste, bias, trends = waste_table(fates), bias_table(store, name), age_trends_table(store, name)
     deltas = delta_table(store, name, margin)
-    notices = _notices(store, name, experiments)
-    if sweep is None and len(sweeps) > 1:
-        others = ", ".join(sweeps["sweep"].iloc[1:])
-        notices.insert(0, f"The most recent of {len(sweeps)} sweeps; the others are {others}.")
+    arm_deltas = arm_delta_table(store, name, deltas, margin)
+    quarantine = _quarantine(store, name)
     return Report(
         sweep=name,
-        profile=_optional(chosen["profile"].iloc[0]),
+        profile=_optional(chosen["profile"]),
         models=tuple(sorted(experiments["model"].dropna().unique())),
-        created_unix=_optional(chosen["created_unix"].iloc[0]),
+        created_unix=_optional(chosen["created_unix"]),
         margin_points=margin,
         published_unix=store.mtime,
+        objective=objective(feasible, varying),
+        spec=_json(chosen["spec"]) or {},
+        git=_json(chosen["git"]) or {},
+        baseline=_json(chosen["baseline"]),
+        configurations=configurations,
+        varying=varying,
         experiments=experiments,
         speedups=speedups,
-        seeds=seeds_table(store, name),
-        modes=modes_table(store, name),
-        staleness=_of_sweep(store, "staleness", name, "off_policy_steps"),
-        fates=_of_sweep(store, "fates", name, "fate"),
+        arms=arms_table(experiments),
+        arm_speedups=arm_speedups_table(experiments, speedups),
+        published_speed=published_speed_table(store, name),
+        published_step_times=published_step_times_table(store, name),
+        modes=modes,
+        staleness=staleness_table(store, name),
+        fates=fates,
+        ages=ages_table(store, name),
+        waste=waste,
+        bias=bias,
+        age_effects=age_effects_table(store, name),
+        age_trends=trends,
         accuracy=accuracy_table(store, name),
         deltas=deltas,
+        arm_deltas=arm_deltas,
+        noise_floor=noise_floor_table(store, name),
         warnings=_warnings(store, name),
-        notices=tuple(notices),
-        observations=tuple(observations(experiments, speedups, deltas, margin)),
+        quarantine=quarantine,
+        notices=tuple(notices(experiments, overlapping_runs(store, name), quarantine)),
+        speed_observations=tuple(speed_observations(speedups, modes, configurations, varying)),
+        quality_observations=tuple(quality_observations(experiments, deltas, arm_deltas, margin)),
+        staleness_observations=tuple(staleness_observations(waste, bias, trends)),
+        conclusions=tuple(conclusions(experiments, speedups, deltas, margin)),
     )
 
 
-def _of_sweep(store: Store, view: str, sweep: str, then_by: str) -> pd.DataFrame:
-    return store.query(
-        f"SELECT * FROM {view} WHERE sweep = ? ORDER BY position, run_name, {then_by}", [sweep]
+def _configurations(store: Store, sweep: str) -> dict[str, Flat]:
+    frame = store.query(
+        "SELECT run_name, config FROM runs WHERE sweep = ? ORDER BY position NULLS LAST, run_name", [sweep]
     )
+    return {
+        run: flatten(_json(text) or {}) for run, text in zip(frame["run_name"], frame["config"], strict=True)
+    }
 
 
 def _warnings(store: Store, sweep: str) -> pd.DataFrame:
     return store.query(
         "SELECT r.label, w.message, count(*) AS times FROM warnings AS w "
         "JOIN runs AS r USING (sweep, run_name) WHERE sweep = ? "
-        "GROUP BY r.label, r.position, w.message ORDER BY r.position, times DESC",
+        "GROUP BY r.label, r.position, w.message ORDER BY r.position, times DESC, w.message",
         [sweep],
     )
 
 
-def _notices(store: Store, sweep: str, experiments: pd.DataFrame) -> list[str]:
-    """What a reader must know before the numbers."""
-    feasible = experiments[experiments["state"] != "infeasible"]
-    done = feasible[feasible["state"] == "succeeded"]
-    notices = []
-    if len(done) < len(feasible):
-        notices.append(f"{len(done)} of {len(feasible)} runs have finished: this report is partial.")
-    for row in records(experiments[experiments["state"] != "succeeded"]):
-        because = f": {row['reason']}" if isinstance(row["reason"], str) else ""
-        at = f", step {row['steps_done']} of {row['max_steps']}" if row["steps_done"] else ""
-        silence = _silence(row["heartbeat_unix"]) if row["state"] == "running" else ""
-        notices.append(f"{row['label']} is {row['state']}{at}{because}.{silence}")
-    shared = overlapping_runs(store, sweep).merge(experiments[["run_name", "label"]], on="run_name")
-    if len(shared):
-        notices.append(
-            f"{', '.join(sorted(shared['label']))} ran at the same time on cores they shared: "
-            "their speed is not that of a run alone."
-        )
-    unread = store.query(
+def _quarantine(store: Store, sweep: str) -> pd.DataFrame:
+    return store.query(
         "SELECT path, count(*) AS lines FROM quarantine WHERE starts_with(path, ? || '/') "
         "GROUP BY path ORDER BY path",
         [sweep],
     )
-    for path, lines in zip(unread["path"], unread["lines"], strict=True):
-        notices.append(f"{path}: {lines} unreadable; table `quarantine` says where and why.")
-    return notices
 
 
-def _silence(heartbeat_unix: float) -> str:
-    """A word on a running run that has gone silent; whether its process lives is for sweepctl to find out."""
-    silent_s = time.time() - heartbeat_unix
-    return (
-        f" No sign of life for {_rough(silent_s)}; see `sweepctl status`."
-        if silent_s > SILENT_AFTER_S
-        else ""
-    )
-
-
-def _rough(seconds: float) -> str:
-    """A duration in the largest unit it has two of: `95 min`, `7 h`, `5 days`."""
-    for size, unit in ((86400, "days"), (3600, "h")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 60:.0f} min"
+def _json(text: object) -> Any:  # noqa: ANN401 - a JSON value
+    return json.loads(text) if isinstance(text, str) else None
 
 
 def _optional(value: Any) -> Any:  # noqa: ANN401 - a cell of any type
-    """A cell that may be missing, as None."""
-    return None if pd.isna(value) else value
+    """A cell as Python's own; None where it is missing."""
+    return None if pd.isna(value) else getattr(value, "item", lambda: value)()

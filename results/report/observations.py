@@ -1,135 +1,130 @@
-"""Generated sentences about a sweep. Each says only what its interval or adjusted test allows."""
+"""Sentences on speed. Each says only what its interval or test allows; docs/report.md lists them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from results.files.comparisons import OPPONENTS
-from results.statistics.proportions import LEVEL
+from results.report.knobs import Flat, differing_keys
 from results.store import records
-from results.tables.accuracy import default_filter_rows, learned_runs
+
+_NAMED = 5
+"""So many runs are named one by one; more are counted, with the extreme one."""
 
 
-def observations(
-    experiments: pd.DataFrame, speedups: pd.DataFrame, deltas: pd.DataFrame, margin_points: float
+def speed_observations(
+    speedups: pd.DataFrame,
+    modes: pd.DataFrame,
+    configurations: Mapping[str, Flat],
+    varying: Sequence[str],
 ) -> Iterator[str]:
-    """Sentences on speed, then on quality.
+    """Sentences on every kind of opponent, then on modes.
 
     Args:
-        experiments: view `run_summary`.
         speedups: `results.tables.speed.speedup_table`.
-        deltas: `results.tables.accuracy.delta_table`.
-        margin_points: of equivalence, percentage points.
+        modes: `results.tables.modes.modes_table`.
+        configurations: by run name, by dotted keys.
+        varying: the keys that differ between runs.
     """
-    yield from _speed(speedups)
-    if deltas.empty:
-        yield "Nothing has been evaluated yet: quality was not tested."
+    for against in OPPONENTS:
+        part = speedups[speedups["against"] == against]
+        yield from largest_speedup(part)
+        yield from slower_runs(part)
+        yield from confounded(part, configurations, varying)
+    yield from several_modes(modes)
+
+
+def opponent_name(against: str) -> str:
+    """`its matched baseline`, `the reference run`."""
+    return f"{'its' if against in {'base', 'baseline'} else 'the'} {OPPONENTS[against]}"
+
+
+def largest_speedup(part: pd.DataFrame) -> Iterator[str]:
+    """The largest ratio of prompts/s that is shown to be above 1, and what step times make of it.
+
+    Args:
+        part: rows of one kind of opponent.
+    """
+    tested = part.dropna(subset=["prompts_per_s_low", "prompts_per_s_high"])
+    if tested.empty:
         return
-    yield from _learning(experiments, deltas)
-    yield from _quality(experiments, deltas, margin_points)
-    if experiments["seed"].nunique() <= 1:
-        yield "One seed: every verdict is about these checkpoints and these runs, not about the settings."
-    else:
-        yield "Each accuracy verdict is about single checkpoints: no test over seeds is made."
-
-
-def _speed(speedups: pd.DataFrame) -> Iterator[str]:
-    """The largest speed-up shown against each kind of opponent, what step times make of it, and losses."""
-    for against, article in (("baseline", "its"), ("reference", "the")):
-        name = f"{article} {OPPONENTS[against]}"
-        part = speedups[speedups["against"] == against].dropna(subset=["prompts_per_s_low"])
-        if part.empty:
-            continue
-        # The largest ratio may be an unsteady run's: what is shown is decided by every interval.
-        faster = part[part["prompts_per_s_low"] > 1]
-        candidates = part if faster.empty else faster
-        best = max(records(candidates), key=lambda row: row["prompts_per_s_speedup"])
-        low, high = best["prompts_per_s_low"], best["prompts_per_s_high"]
-        ratio = best["prompts_per_s_speedup"]
-        if faster.empty:
-            yield (
-                f"No run is shown to be faster than {name}: the best, {best['label']}, trains {ratio:.2f}x "
-                f"the prompts a second (95 % {low:.2f}–{high:.2f}, {best['interval_scope']})."
-            )
-            yield from _slower(part, name)
-            continue
+    name = opponent_name(str(tested["against"].iloc[0]))
+    # The largest ratio may be an unsteady run's: what is shown is decided by every interval.
+    faster = tested[tested["prompts_per_s_low"] > 1]
+    candidates = tested if faster.empty else faster
+    best = max(records(candidates), key=lambda row: row["prompts_per_s_speedup"])
+    if faster.empty:
         yield (
-            f"Largest speed-up in prompts a second: {ratio:.2f}x (95 % {low:.2f}–{high:.2f}, "
-            f"{best['interval_scope']}), {best['label']} against {name}, {best['other_label']}."
+            f"No run is shown to be faster than {name}: the best, {best['label']}, trains "
+            f"{best['prompts_per_s_speedup']:.2f}x the prompts a second ({_interval(best)})."
         )
-        if not best["step_time_comparable"]:
-            yield (
-                f"The ratio of their step times, {best['step_time_speedup']:.2f}x, is not that speed-up: "
-                f"their steps train different numbers of prompts."
-            )
-        yield from _slower(part, name)
+        return
+    yield (
+        f"Largest speed-up in prompts a second: {best['prompts_per_s_speedup']:.2f}x ({_interval(best)}), "
+        f"{best['label']} against {name}, {best['other_label']}."
+    )
+    if not best["step_time_comparable"] and not pd.isna(best["step_time_speedup"]):
+        yield (
+            f"The ratio of their step times, {best['step_time_speedup']:.2f}x, is not that speed-up: "
+            f"their steps train different numbers of prompts."
+        )
 
 
-def _slower(part: pd.DataFrame, name: str) -> Iterator[str]:
+def slower_runs(part: pd.DataFrame) -> Iterator[str]:
     """Runs shown to lose time against their opponent."""
-    for row in records(part[part["prompts_per_s_high"] < 1]):
-        low, high = row["prompts_per_s_low"], row["prompts_per_s_high"]
+    slower = part[part["prompts_per_s_high"] < 1]
+    if slower.empty:
+        return
+    name = opponent_name(str(slower["against"].iloc[0]))
+    if len(slower) > _NAMED:
+        worst = min(records(slower), key=lambda row: row["prompts_per_s_speedup"])
+        yield (
+            f"{len(slower)} runs are slower than {name}, most of all {worst['label']}: "
+            f"{worst['prompts_per_s_speedup']:.2f}x the prompts a second ({_interval(worst)})."
+        )
+        return
+    for row in records(slower):
         yield (
             f"{row['label']} is slower than {name}, {row['other_label']}: "
-            f"{row['prompts_per_s_speedup']:.2f}x the prompts a second "
-            f"(95 % {low:.2f}–{high:.2f}, {row['interval_scope']})."
+            f"{row['prompts_per_s_speedup']:.2f}x the prompts a second ({_interval(row)})."
         )
 
 
-def _learning(experiments: pd.DataFrame, deltas: pd.DataFrame) -> Iterator[str]:
-    """Whether there was anything to lose."""
-    base = default_filter_rows(deltas[deltas["against"] == "base"])
-    if base.empty:
-        yield "The base model was not evaluated: whether any run learned is not known."
+def confounded(
+    part: pd.DataFrame, configurations: Mapping[str, Flat], varying: Sequence[str]
+) -> Iterator[str]:
+    """Runs that differ from their opponent in more than one setting, so that none can be credited."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for row in records(part):
+        keys = differing_keys(configurations[row["run_name"]], configurations[row["other_run"]], varying)
+        if len(keys) > 1:
+            found.setdefault(tuple(keys), []).append(row["label"])
+    if not found:
         return
-    learned, evaluated = learned_runs(deltas), set(base["run_name"])
-    labels = dict(zip(experiments["run_name"], experiments["label"], strict=True))
-    if not learned:
+    name = opponent_name(str(part["against"].iloc[0]))
+    for differing, labels in list(found.items())[:_NAMED]:
+        who = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels)} runs"
+        verb = "differs" if len(labels) == 1 else "differ"
         yield (
-            f"No run is shown to be better than its base model (adjusted p < {LEVEL}): nothing was learned "
-            f"that staleness could have cost, so quality was not tested."
+            f"{who} {verb} from {name} in {', '.join(f'`{key}`' for key in differing)} at once: "
+            f"what changed cannot be laid to one of them."
         )
-    elif learned == evaluated:
-        yield f"All {len(learned)} evaluated runs are shown to be better than their base model: they learned."
-    else:
-        missing = ", ".join(labels[run] for run in sorted(evaluated - learned))
-        yield (
-            f"{len(learned)} of {len(evaluated)} evaluated runs are shown to be better than their base "
-            f"model; not shown: {missing}."
-        )
+    if len(found) > _NAMED:
+        yield f"So do runs in {len(found) - _NAMED} further combinations of settings."
 
 
-def _quality(experiments: pd.DataFrame, deltas: pd.DataFrame, margin_points: float) -> Iterator[str]:
-    """Verdicts against baseline and reference, and what could not have been seen."""
-    prompts = dict(zip(experiments["label"], experiments["prompts"], strict=True))
-    for against in ("baseline", "reference"):
-        name = OPPONENTS[against]
-        part = default_filter_rows(deltas[deltas["against"] == against])
-        part = part[part["verdict"] != "refused"]
-        if part.empty:
-            continue
-        counts = part["verdict"].value_counts()
-        for word in ("better", "worse"):
-            for row in records(part[part["verdict"] == word]):
-                yield (
-                    f"{row['label']} is {word} than its {name} {row['other_label']} at {row['num_fewshot']} "
-                    f"shots: {row['delta_points']:+.2f} points (adjusted p = {row['p_adjusted']:.2g})"
-                    f"{_unequal_training(prompts.get(row['label']), prompts.get(row['other_label']))}."
-                )
-        same, open_ = int(counts.get("equivalent", 0)), int(counts.get("inconclusive", 0))
-        of_all = f"of {len(part)} comparisons with the {name} are"
-        if same:
-            yield f"{same} {of_all} equivalent within ±{margin_points:g} points."
-        if open_:
-            least = part.loc[part["verdict"] == "inconclusive", "detectable_points"]
-            yield (
-                f"{open_} {of_all} inconclusive: differences below about {least.min():.1f} to "
-                f"{least.max():.1f} points would have been missed one time in five or more."
-            )
+def several_modes(modes: pd.DataFrame) -> Iterator[str]:
+    """Runs whose step times are shown to have more than one mode."""
+    several = modes[modes["modes"] > 1]
+    if several.empty:
+        return
+    labels = list(several["label"])
+    who = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels)} of {len(modes)} runs"
+    verb = "has" if len(labels) == 1 else "have"
+    yield f"{who} {verb} more than one step-time mode, so a mean step time alone does not describe the steps."
 
 
-def _unequal_training(prompts: float | None, other: float | None) -> str:
-    """A word on runs that did not train the same number of prompts, which alone may decide a verdict."""
-    if prompts is None or other is None or pd.isna(prompts) or pd.isna(other) or prompts == other:
-        return ""
-    return f"; it trained {prompts:.0f} prompts, the other {other:.0f}"
+def _interval(row: Mapping[str, float]) -> str:
+    """`95 % 1.10–1.30, within this run`."""
+    low, high = row["prompts_per_s_low"], row["prompts_per_s_high"]
+    return f"95 % {low:.2f}–{high:.2f}, {row['interval_scope']}"

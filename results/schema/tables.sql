@@ -1,6 +1,7 @@
 -- Tables of the results store: what the files under runs/ say, one row per fact, and at the end what
 -- results.derived computes of them. Keys are (sweep, run_name). Times `*_s` are seconds of run time,
--- `*_unix` seconds since 1970. A change here makes every working store be built again.
+-- `*_unix` seconds since 1970. A change here has every store read all files again; where an older release
+-- must not touch the result, raise SCHEMA_VERSION in results.migration too.
 
 CREATE TABLE sweeps (
     sweep VARCHAR NOT NULL,
@@ -287,6 +288,7 @@ CREATE TABLE files (
     kind VARCHAR NOT NULL,
     size BIGINT NOT NULL,
     mtime_ns BIGINT NOT NULL,
+    ctime_ns BIGINT NOT NULL,
     byte_offset BIGINT NOT NULL,        -- whole lines up to here are in the tables
     head_sha256 VARCHAR,                -- of the first bytes before byte_offset
     tail_sha256 VARCHAR                 -- of the last bytes before byte_offset
@@ -299,10 +301,11 @@ CREATE TABLE quarantine (
     excerpt VARCHAR NOT NULL
 );
 
--- One row. `unpublished` says that the tables hold what the snapshot does not.
+-- One row: what the store was made by; see results.migration.
 CREATE TABLE store_state (
-    schema_sha256 VARCHAR NOT NULL,
-    unpublished BOOLEAN NOT NULL
+    schema_version BIGINT NOT NULL,
+    tables_sha256 VARCHAR NOT NULL,
+    views_sha256 VARCHAR NOT NULL
 );
 
 -- Derived, by results.derived: statistics of single runs that SQL cannot do.
@@ -322,8 +325,14 @@ CREATE TABLE step_modes (
     modes BIGINT NOT NULL,
     mode_seconds DOUBLE[] NOT NULL,
     mode_weights DOUBLE[] NOT NULL,
+    mode_std_s DOUBLE[] NOT NULL,
+    mode_low_s DOUBLE[] NOT NULL,       -- range of the mode's steps without outliers
+    mode_high_s DOUBLE[] NOT NULL,
+    mode_steps BIGINT[] NOT NULL,       -- steps within that range
+    outliers_s DOUBLE[] NOT NULL,       -- step times outside their mode's range
     unimodality_p DOUBLE,
     position_p DOUBLE,
+    explained_by VARCHAR,               -- 'position', a column of steps, or NULL
     sentence VARCHAR NOT NULL
 );
 
@@ -331,9 +340,9 @@ CREATE TABLE step_modes (
 CREATE TABLE run_rates (
     sweep VARCHAR NOT NULL,
     run_name VARCHAR NOT NULL,
-    unit VARCHAR NOT NULL,              -- 'prompts' or 'completion_tokens'
+    unit VARCHAR NOT NULL,              -- 'steps', 'prompts' or 'completion_tokens'
     cycles BIGINT NOT NULL,
     log_rate DOUBLE,                    -- of work per second
-    variance DOUBLE,                    -- of log_rate; NULL below four cycles
+    variance DOUBLE,                    -- of log_rate; NULL below eight cycles
     degrees_of_freedom DOUBLE
 );

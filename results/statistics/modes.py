@@ -1,12 +1,21 @@
-"""Are a run's step times of one kind or of several, and does the sync cycle explain it?
+"""Are a run's step times of one kind or of several, and which steps are of which?
 
-More than one mode is claimed only where all of this holds: Silverman's test rejects fewer modes at 5 %,
-each mode holds at least 10 % of the steps, neighbours are apart by Ashman's D > 2, and the fitted density
-has a valley between them. Positions in the sync cycle explain modes only where a permutation test says
-that they matter. Everything is on log times, seeded, and leaves out the first sync cycle.
+More than one mode is claimed only where all of this holds:
 
-References: Silverman (1981), Using kernel density estimates to investigate multimodality;
-Ashman, Bird & Zepf (1994), Detecting bimodality in astronomical datasets.
+1. Silverman's test, calibrated, rejects one mode at 5 %. Three modes at equal distances hide from the test of
+   one, so the test of at most two is looked at too, and p is twice the smaller of both. The least number
+   above one that the test does not reject, at most four, is the most that is looked for.
+2. Of the mixtures with that many components or fewer whose components are modes, the one with the least
+   BIC has more than one. Components are modes if at least two hold 10 % of the steps each, and of these,
+   neighbours are apart by Ashman's D > 2 with a valley of the density between them; smaller components are
+   set aside.
+3. By AIC, that mixture is likelier than a flat density. Silverman's test is not valid for flat densities,
+   where any bump is a mode.
+
+Times are looked at on the log scale, so a mixture is one of log-normals; those that were rounded are spread
+over what rounds to them. Seeded. Without the first sync cycle, which fills the pipeline.
+
+Reference: Ashman, Bird & Zepf (1994), Detecting bimodality in astronomical datasets.
 """
 
 from dataclasses import dataclass
@@ -15,20 +24,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from results.statistics.explanation import Explanation, explain
 from results.statistics.mixture import Mixture, fit_mixture
+from results.statistics.rounding import spread_ties
+from results.statistics.sequential import LEVEL
+from results.statistics.silverman import silverman_test
+from results.statistics.wording import count_text, range_text, seconds_text
+from trainer.schedule import Schedule
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
-LEVEL = 0.05
 MIN_WEIGHT = 0.10
 MIN_ASHMAN_D = 2.0
 MIN_STEPS = 12
 """Fewer steps than this cannot show a mode of 10 %."""
 _MAX_MODES = 4
-_BOOTSTRAPS = 500
-_PERMUTATIONS = 1999
-_GRID = 256
-_PARTS = ("wait_s", "drain_s", "learn_s", "sync_s", "checkpoint_s", "other_s")
+_FENCE = 1.5
+_LEAST_S = 1e-6
+_NAMED_OUTLIERS = 3
+_WHAT_MODES_ARE = "kinds of steps that hold 10 % each are clearly apart"
 
 
 @dataclass(frozen=True)
@@ -36,9 +51,17 @@ class Mode:
     """One kind of step."""
 
     seconds: float
-    """Its median: the mode's location on the log scale, in seconds."""
+    """Its median: of the log-normal component, or of all steps where there is one mode."""
     weight: float
-    """Share of the steps."""
+    """Share of the steps, by the mixture."""
+    std_s: float
+    """Standard deviation of the steps that most likely belong to it."""
+    low_s: float
+    """Fastest of these that is no outlier."""
+    high_s: float
+    """Slowest of these that is no outlier."""
+    steps: int
+    """How many of these lie within `low_s` and `high_s`."""
 
 
 @dataclass(frozen=True)
@@ -48,160 +71,155 @@ class StepModes:
     steps: int
     """Steps looked at: all but the first sync cycle."""
     modes: tuple[Mode, ...]
-    """By location; one for unimodal times, none where there are too few steps."""
+    """By location; one where no second is shown, none where there are too few steps."""
+    outliers_s: tuple[float, ...]
+    """Times of the steps outside their mode's range, in order of size."""
     unimodality_p: float
-    """Silverman's test of one mode."""
+    """That there is one mode, by Silverman's test."""
     position_p: float
     """Permutation test that positions in the sync cycle do not matter; NaN for k = 1."""
+    explained_by: str | None
+    """`position`, the column of table `steps` that goes with the modes, or None."""
     sentence: str
 
 
-def step_modes(steps: pd.DataFrame, sync_interval_steps: int, seed: int = 0) -> StepModes:
+def step_modes(
+    steps: pd.DataFrame, sync_interval_steps: int, seed: int = 0, schedule: Schedule | None = None
+) -> StepModes:
     """The modes of one run.
 
     Args:
         steps: columns of table `steps`, one run, by step.
         sync_interval_steps: k.
         seed: of the bootstrap and of the permutations.
+        schedule: of the run. Without it no wait is put down to a sync.
     """
     warm = steps[steps["step"] >= sync_interval_steps]
-    seconds = warm["wall_s"].to_numpy(np.float64)
+    seconds = np.maximum(warm["wall_s"].to_numpy(np.float64), _LEAST_S)
+    nan = float("nan")
     if len(seconds) < MIN_STEPS:
         sentence = f"{len(seconds)} steps after the first sync cycle are too few to look for modes."
-        return StepModes(len(seconds), (), float("nan"), float("nan"), sentence)
+        return StepModes(len(seconds), (), (), nan, nan, None, sentence)
     rng = np.random.default_rng(seed)
-    logs = np.log(seconds)
-    found, unimodality_p = _count_modes(logs, rng)
-    mixture = _admitted(fit_mixture(logs, found)) if found > 1 else None
-    if mixture is None:
-        modes: tuple[Mode, ...] = (Mode(float(np.exp(np.median(logs))), 1.0),)
-    else:
-        pairs = zip(mixture.locations, mixture.weights, strict=True)
-        modes = tuple(Mode(float(np.exp(location)), float(weight)) for location, weight in pairs)
-    position_p = position_test(warm["step"].to_numpy(), logs, sync_interval_steps, rng)
-    sentence = _sentence(warm, modes, unimodality_p, position_p, sync_interval_steps)
-    return StepModes(len(seconds), modes, unimodality_p, position_p, sentence)
+    logs = np.log(np.maximum(spread_ties(seconds), _LEAST_S))
+    unimodality_p, mixture = find_modes(logs, rng)
+    kinds = np.zeros(len(logs), np.int64) if mixture is None else mixture.likeliest(logs)
+    modes, outliers = _ranges(seconds, logs, kinds, mixture)
+    explanation = explain(warm, kinds, sync_interval_steps, schedule, rng)
+    return StepModes(
+        len(seconds),
+        modes,
+        outliers,
+        unimodality_p,
+        explanation.position_p,
+        explanation.explained_by,
+        _sentence(modes, outliers, unimodality_p, explanation),
+    )
 
 
-def silverman_test(values: FloatArray, modes: int, rng: np.random.Generator) -> float:
-    """p-value of the hypothesis that the density has at most `modes` modes.
+def find_modes(logs: FloatArray, rng: np.random.Generator) -> tuple[float, Mixture | None]:
+    """p-value of one mode, and the components that are modes, or None where only one is shown.
 
-    The critical bandwidth is the least at which a Gaussian kernel estimate has so few; the p-value is the
-    share of smoothed bootstrap samples that have more at that bandwidth.
+    Args:
+        logs: at least two log times.
+        rng: of the bootstrap.
     """
-    bandwidth = critical_bandwidth(values, modes)
-    spread = values.std()
-    if spread == 0:
-        return 1.0
-    drawn = rng.choice(values, size=(_BOOTSTRAPS, len(values)))
-    smooth = drawn + bandwidth * rng.standard_normal(drawn.shape)
-    # Shrunk back, or the samples would have a larger variance than the data.
-    smooth = values.mean() + (smooth - values.mean()) / np.sqrt(1 + bandwidth**2 / spread**2)
-    more = sum(_modes_at(sample, bandwidth) > modes for sample in smooth)
-    return (1 + more) / (1 + _BOOTSTRAPS)  # the data count as a sample: never zero
+    p = [silverman_test(logs, modes, rng) for modes in (1, 2)]
+    unimodality_p = min(1.0, 2 * min(p))
+    if unimodality_p >= LEVEL:
+        return unimodality_p, None
+    most = 2
+    while p[-1] < LEVEL and most < _MAX_MODES:
+        most += 1
+        p.append(silverman_test(logs, most, rng))
+    best, kept = fit_mixture(logs, 1), None
+    for components in range(2, most + 1):
+        fit = fit_mixture(logs, components)
+        admitted = _admitted(fit.mixture, logs)
+        if admitted is not None and fit.bic < best.bic:
+            best, kept = fit, admitted
+    return unimodality_p, kept if best.aic < _flat_aic(logs) else None
 
 
-def critical_bandwidth(values: FloatArray, modes: int) -> float:
-    """The least bandwidth at which the kernel estimate has at most `modes` modes, to 0.1 %."""
-    high = float(np.ptp(values)) or 1.0
-    low = high * 1e-4
-    if _modes_at(values, low) <= modes:
-        return low
-    while high / low > 1.001:
-        middle = float(np.sqrt(low * high))
-        if _modes_at(values, middle) <= modes:
-            high = middle
-        else:
-            low = middle
-    return high
+def _flat_aic(logs: FloatArray) -> float:
+    """Akaike's criterion of a uniform density over the range."""
+    return 2 * len(logs) * float(np.log(np.ptp(logs))) + 2 * 2
 
 
-def position_test(
-    steps: npt.NDArray[np.int64], values: FloatArray, interval: int, rng: np.random.Generator
-) -> float:
-    """Whether the position in the sync cycle matters, by permuting positions within each whole cycle.
-
-    Permuting within cycles leaves slow drifts over the run alone. NaN for k = 1 or no two whole cycles.
-    """
-    cycle = steps // interval
-    whole = np.flatnonzero(np.bincount(cycle - cycle.min()) == interval) + cycle.min() if len(steps) else []
-    if interval < 2 or len(whole) < 2:
-        return float("nan")
-    table = values[np.isin(cycle, whole)].reshape(len(whole), interval)
-    observed = table.mean(axis=0).var()
-    shuffled = rng.permuted(np.broadcast_to(table, (_PERMUTATIONS, *table.shape)), axis=2)
-    as_extreme = np.count_nonzero(shuffled.mean(axis=1).var(axis=1) >= observed * (1 - 1e-12))
-    return float((1 + as_extreme) / (1 + _PERMUTATIONS))
-
-
-def _count_modes(logs: FloatArray, rng: np.random.Generator) -> tuple[int, float]:
-    """The least number of modes that Silverman's test does not reject, and the p-value of one."""
-    first = silverman_test(logs, 1, rng)
-    modes, p = 1, first
-    while p < LEVEL and modes < _MAX_MODES:
-        modes += 1
-        p = silverman_test(logs, modes, rng)
-    return modes, first
-
-
-def _modes_at(values: FloatArray, bandwidth: float) -> int:
-    """Local maxima of the Gaussian kernel estimate, on a grid fine enough for the bandwidth."""
-    low, high = values.min() - 3 * bandwidth, values.max() + 3 * bandwidth
-    points = int(np.clip(4 * (high - low) / bandwidth, _GRID, 16 * _GRID))
-    grid = np.linspace(low, high, points)
-    density = np.exp(-0.5 * ((grid[:, None] - values[None, :]) / bandwidth) ** 2).sum(axis=1)
-    rising = np.diff(density) > 0
-    return int(np.count_nonzero(rising[:-1] & ~rising[1:]))
-
-
-def _admitted(mixture: Mixture) -> Mixture | None:
-    """The components that count as modes, or None where fewer than two do.
-
-    Small components (outliers) are set aside first; then neighbours must be apart and have a valley between.
-    """
-    large = mixture.weights >= MIN_WEIGHT
+def _admitted(mixture: Mixture, logs: FloatArray) -> Mixture | None:
+    """The components that are modes, their weights summing to one; None where they are not."""
+    held = np.bincount(mixture.likeliest(logs), minlength=len(mixture.weights))
+    large = held >= MIN_WEIGHT * len(logs)
     if np.count_nonzero(large) < 2:
         return None
-    kept = Mixture(mixture.locations[large], mixture.spreads[large], mixture.weights[large])
+    weights = mixture.weights[large]
+    kept = Mixture(mixture.locations[large], mixture.spreads[large], weights / weights.sum())
     for left in range(len(kept.locations) - 1):
         if kept.ashman_d(left) <= MIN_ASHMAN_D or not kept.has_valley(left):
             return None
     return kept
 
 
+def _ranges(
+    seconds: FloatArray, logs: FloatArray, kinds: IntArray, mixture: Mixture | None
+) -> tuple[tuple[Mode, ...], tuple[float, ...]]:
+    """Each mode with its steps and their range, and the times outside.
+
+    A step is outside where its log time is beyond the quartiles of its mode's by more than 1.5 times their
+    distance: the whiskers of a box plot (Tukey 1977, Exploratory Data Analysis).
+    """
+    found, within = [], np.zeros(len(seconds), np.bool_)
+    for kind in range(1 if mixture is None else len(mixture.locations)):
+        own = kinds == kind
+        low, high = np.percentile(logs[own], (25, 75))
+        reach = _FENCE * (high - low)
+        core = own & (logs >= low - reach) & (logs <= high + reach)
+        within |= core
+        found.append(
+            Mode(
+                float(np.median(seconds) if mixture is None else np.exp(mixture.locations[kind])),
+                1.0 if mixture is None else float(mixture.weights[kind]),
+                float(seconds[own].std(ddof=1)),
+                float(seconds[core].min()),
+                float(seconds[core].max()),
+                int(np.count_nonzero(core)),
+            )
+        )
+    return tuple(found), tuple(np.sort(seconds[~within]).tolist())
+
+
 def _sentence(
-    warm: pd.DataFrame, modes: tuple[Mode, ...], unimodality_p: float, position_p: float, interval: int
+    modes: tuple[Mode, ...], outliers: tuple[float, ...], unimodality_p: float, explanation: Explanation
 ) -> str:
     """What was found, no stronger than its tests."""
-    if len(modes) == 1 and unimodality_p >= LEVEL:
-        return (
-            f"One mode at {modes[0].seconds:.3g} s; more are not shown (Silverman's p = {unimodality_p:.2g})."
+    steps = sum(mode.steps for mode in modes) + len(outliers)
+    p = f"Silverman's p = {unimodality_p:.2g}"
+    if len(modes) > 1:
+        places = "; ".join(
+            f"{seconds_text(mode.seconds)} s ({mode.weight:.0%}), {mode.steps} of {steps} steps in "
+            f"{range_text(mode.low_s, mode.high_s)} s"
+            for mode in modes
         )
-    if len(modes) == 1:
-        return (
-            f"One mode at {modes[0].seconds:.3g} s; some steps lie apart "
-            f"(slowest {warm['wall_s'].max():.3g} s), too few or too near to be a mode of their own."
+        what = f"{len(modes)} modes: {places}{_outside(outliers)}. One mode is rejected ({p})."
+    else:
+        mode = modes[0]
+        range_ = range_text(mode.low_s, mode.high_s)
+        what = (
+            f"One mode: {seconds_text(mode.seconds)} s (median; std {seconds_text(mode.std_s)} s), "
+            f"{mode.steps} of {steps} steps in {range_} s{_outside(outliers)}. "
         )
-    places = " and ".join(f"{mode.seconds:.3g} s ({mode.weight:.0%})" for mode in modes)
-    found = f"{len(modes)} modes: {places}; one mode is rejected (Silverman's p = {unimodality_p:.2g})."
-    if interval < 2:
-        return f"{found} With a sync after every step, the sync cycle cannot explain them."
-    if not position_p < LEVEL:
-        p = f"permutation p = {position_p:.2g}"
-        return f"{found} The position in the sync cycle does not explain them ({p})."
-    return f"{found} {_explanation(warm, position_p, interval)}"
+        if unimodality_p >= LEVEL:
+            what += f"No second mode is shown ({p})."
+        else:
+            what += f"No second mode is shown: a single one is rejected ({p}), but no two {_WHAT_MODES_ARE}."
+    return f"{what} {explanation.sentence}".rstrip()
 
 
-def _explanation(warm: pd.DataFrame, position_p: float, interval: int) -> str:
-    """Which positions of the cycle are slow, and in which part of the step the time goes."""
-    means = warm.groupby(warm["step"] % interval)[["wall_s", *_PARTS]].mean()
-    walls = means["wall_s"].to_numpy()
-    slow, fast = int(walls.argmax()), int(walls.argmin())  # positions are 0 to k - 1, in order
-    gap = means.iloc[slow] - means.iloc[fast]
-    part = str(gap[list(_PARTS)].idxmax())
-    return (
-        f"The position in the sync cycle matters (permutation p = {position_p:.2g}): "
-        f"step {slow + 1} of {interval} after a sync takes {walls[slow]:.3g} s on average, "
-        f"step {fast + 1} {walls[fast]:.3g} s; the largest part of the "
-        f"{gap['wall_s']:.3g} s between them is {part.removesuffix('_s')}, {gap[part]:.3g} s."
-    )
+def _outside(outliers: tuple[float, ...]) -> str:
+    """What lies outside the ranges: `; one at 42.2 s`."""
+    if not outliers:
+        return ""
+    if len(outliers) <= _NAMED_OUTLIERS:
+        places = ", ".join(seconds_text(each) for each in outliers)
+        return f"; {count_text(len(outliers))} outside, at {places} s"
+    return f"; {len(outliers)} outside, from {seconds_text(outliers[0])} s to {seconds_text(outliers[-1])} s"

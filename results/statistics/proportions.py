@@ -1,8 +1,7 @@
-"""Is one model better than another on the same questions, worse, the same, or can this not be told?
+"""Is one model better than another, worse, the same, or can this not be told? Many comparisons at once.
 
-Paired: both answered the same questions, so only the discordant ones speak. The test is McNemar's exact
-one; the interval inverts the score test (Tango 1998). Unpaired: only the two standard errors are known.
-Differences are in percentage points, A - B.
+Everything is an array with one element per comparison. Differences are in percentage points, A - B. Where
+both answered the same questions, `paired` and, over several seeds, `crossed` are more sensitive.
 """
 
 from dataclasses import dataclass
@@ -10,135 +9,58 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
-from statsmodels.stats.contingency_tables import mcnemar
+from scipy import special
 
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 Verdict = Literal["better", "worse", "equivalent", "inconclusive"]
 
 LEVEL = 0.05
 POWER = 0.80
-_Z = float(stats.norm.ppf(1 - LEVEL / 2))
+Z = float(special.ndtri(1 - LEVEL / 2))
+"""Half the width of a 95 % interval, in standard errors."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A difference of two accuracies and its tests, before any adjustment for other tests."""
+class Differences:
+    """Differences of two accuracies and their tests, before any adjustment for other tests."""
 
-    method: Literal["paired", "unpaired"]
-    points: float
-    low: float
-    high: float
+    points: FloatArray
+    low: FloatArray
+    high: FloatArray
     """95 % interval, percentage points."""
-    p_different: float
-    p_equivalent: float
+    p_different: FloatArray
+    p_equivalent: FloatArray
     """The larger of two one-sided tests that the difference is beyond +-margin."""
-    only_a: int | None = None
-    only_b: int | None = None
-    """Paired: questions that only A, only B answered correctly."""
 
 
-def paired_difference(only_a: int, only_b: int, questions: int, margin_points: float) -> Difference:
-    """From the counts of discordant questions.
+def unpaired_differences(
+    a_percent: FloatArray,
+    a_stderr: FloatArray,
+    b_percent: FloatArray,
+    b_stderr: FloatArray,
+    margin_points: float,
+) -> Differences:
+    """From accuracies with their standard errors, all in percentage points; normal approximation.
 
-    Args:
-        only_a: questions that only A answered correctly.
-        only_b: questions that only B answered correctly.
-        questions: answered by both.
-        margin_points: differences no larger than this count as none.
+    On the same questions the errors are correlated, so this is less sensitive than a paired test. Without
+    any error (both all right, or all wrong) only the margin decides.
     """
-    # Exact McNemar looks at the discordant cells alone; the others only fill the table.
-    p_different = float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue) if only_a + only_b else 1.0
-    low, high = tango_interval(only_a, only_b, questions)
-    if p_different >= LEVEL:
-        # The exact test is the more careful of the two; the interval must not claim what it does not.
-        low, high = min(low, 0.0), max(high, 0.0)
-    margin = margin_points / 100
-    above = stats.norm.sf(_score(only_a, only_b, questions, -margin))
-    below = stats.norm.cdf(_score(only_a, only_b, questions, margin))
-    return Difference(
-        method="paired",
-        points=100 * (only_a - only_b) / questions,
-        low=100 * low,
-        high=100 * high,
-        p_different=p_different,
-        p_equivalent=float(max(above, below)),
-        only_a=only_a,
-        only_b=only_b,
-    )
-
-
-def unpaired_difference(
-    a_percent: float, a_stderr: float, b_percent: float, b_stderr: float, margin_points: float
-) -> Difference:
-    """From two accuracies with their standard errors, all in percentage points; normal approximation.
-
-    On the same questions the errors are correlated, so this is the less sensitive of the two.
-    """
-    points, error = a_percent - b_percent, float(np.hypot(a_stderr, b_stderr))
-    if error == 0:
-        return Difference(
-            "unpaired", points, points, points, float(points == 0), float(abs(points) >= margin_points)
-        )
-    return Difference(
-        method="unpaired",
+    points, error = a_percent - b_percent, np.hypot(a_stderr, b_stderr)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(points == 0, 0.0, np.abs(points) / error)
+        below = np.where(np.abs(points) == margin_points, 0.0, (margin_points - np.abs(points)) / error)
+    return Differences(
         points=points,
-        low=points - _Z * error,
-        high=points + _Z * error,
-        p_different=float(2 * stats.norm.sf(abs(points) / error)),
-        p_equivalent=float(
-            max(
-                stats.norm.sf((points + margin_points) / error),
-                stats.norm.cdf((points - margin_points) / error),
-            )
-        ),
+        low=points - Z * error,
+        high=points + Z * error,
+        p_different=2 * special.ndtr(-z),
+        p_equivalent=special.ndtr(-below),  # of the two one-sided tests the one at the nearer margin
     )
 
 
-def tango_interval(only_a: int, only_b: int, questions: int) -> tuple[float, float]:
-    """Tango's score interval for a difference of paired proportions, as shares.
-
-    Reference: T. Tango (1998), Equivalence test and confidence interval for the difference in
-    proportions for the paired-sample design, Statistics in Medicine 17, 891-908.
-    """
-    estimate = (only_a - only_b) / questions
-
-    def end(side: int) -> float:
-        limit = float(side)
-
-        def excess(difference: float) -> float:
-            return _score(only_a, only_b, questions, difference) + side * _Z
-
-        if abs(estimate - limit) < 1e-12 or excess(estimate) * excess(limit * (1 - 1e-9)) > 0:
-            return limit
-        return float(optimize.brentq(excess, estimate, limit * (1 - 1e-9), xtol=1e-10))
-
-    return end(-1), end(1)
-
-
-def detectable_points(
-    discordant: int | None, questions: int | None, stderr_points: float, tests: int
-) -> float:
-    """The least difference this evaluation would have shown with 80 % power, percentage points.
-
-    At the level that Holm's first step gives each of `tests` tests.
-
-    Args:
-        discordant: paired: questions that only one of the two answered correctly; None when unpaired.
-        questions: paired: answered by both.
-        stderr_points: unpaired: standard error of the difference.
-        tests: in the family.
-    """
-    level = LEVEL / max(tests, 1)
-    reach = float(stats.norm.ppf(1 - level / 2) + stats.norm.ppf(POWER))
-    if discordant is None or questions is None:
-        return reach * stderr_points
-    # Never below what the exact test needs at all: so many questions, all discordant the same way.
-    fewest = float(np.ceil(1 - np.log2(level)))  # 2 * 0.5 ** fewest <= level
-    return 100 * max(reach * float(np.sqrt(discordant)), fewest) / questions
-
-
-def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Holm's (1979) step-down adjustment for testing several hypotheses at once.
+def holm(p_values: FloatArray) -> FloatArray:
+    """Holm's (1979) step-down adjustment of one family, for testing several hypotheses at once.
 
     statsmodels' multipletests gives the same, but collects garbage first: 0.2 s a call, most of a report.
     """
@@ -149,22 +71,38 @@ def holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return adjusted
 
 
-def verdict(points: float, p_different: float, p_equivalent: float) -> Verdict:
-    """What adjusted p-values allow to say."""
-    if p_different < LEVEL:
-        return "better" if points > 0 else "worse"
-    return "equivalent" if p_equivalent < LEVEL else "inconclusive"
+def verdicts(points: FloatArray, p_different: FloatArray, p_equivalent: FloatArray) -> list[Verdict | None]:
+    """What adjusted p-values allow to say; None where there is no p-value."""
+    words: list[Verdict | None] = ["better", "worse", "equivalent", "inconclusive", None]
+    chosen = np.select(
+        [
+            np.isnan(p_different),
+            (p_different < LEVEL) & (points > 0),
+            p_different < LEVEL,
+            p_equivalent < LEVEL,
+        ],
+        [4, 0, 1, 2],
+        3,
+    )
+    return [words[each] for each in chosen]
 
 
-def _score(only_a: int, only_b: int, questions: int, difference: float) -> float:
-    """Tango's score statistic for the hypothesis that the difference is `difference`, a share."""
-    numerator = only_a - only_b - questions * difference
-    # The restricted maximum-likelihood estimate of P(only B) under the hypothesis.
-    a = 2 * questions
-    b = -only_a - only_b + (2 * questions - only_a + only_b) * difference
-    c = -only_b * difference * (1 - difference)
-    estimate = (np.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-    variance = questions * (2 * estimate + difference * (1 - difference))
-    if variance <= 0:
-        return 0.0 if numerator == 0 else float(np.copysign(np.inf, numerator))
-    return float(numerator / np.sqrt(variance))
+def reach(tests: IntArray) -> FloatArray:
+    """Standard errors that a true difference must measure to be shown with 80 % power.
+
+    At the level that Holm's first step gives each of so many tests.
+    """
+    return np.asarray(special.ndtri(1 - LEVEL / np.maximum(tests, 1) / 2) + special.ndtri(POWER))
+
+
+def detectable_paired(discordant: IntArray, questions: IntArray, tests: IntArray) -> FloatArray:
+    """The least difference that McNemar's test would have shown with 80 % power, percentage points.
+
+    Args:
+        discordant: questions that only one of the two answered correctly.
+        questions: answered by both.
+        tests: in the family that the comparison is adjusted for.
+    """
+    # Never below what the exact test needs at all: so many questions, all discordant the same way.
+    fewest = np.ceil(1 - np.log2(LEVEL / np.maximum(tests, 1)))  # 2 * 0.5 ** fewest <= level
+    return np.asarray(100 * np.maximum(reach(tests) * np.sqrt(discordant), fewest) / questions)

@@ -1,23 +1,20 @@
-"""Work per second of a run and the ratio of two such rates, with intervals.
+"""Work per second of a run and the ratio of two such rates, with intervals that speak of these runs.
 
-Whole sync cycles are summed; the log of a rate gets its variance from the cycles by a heteroscedasticity-
-and autocorrelation-consistent estimate (Newey & West 1987), and two runs' variances add up. With three
-seeds or more the interval is over the per-seed log ratios instead. `docs/results.md` has the formulae.
+Whole sync cycles are summed. The log of a rate gets its variance from the cycles, `long_run.mean_variance`;
+two runs' variances add up. `docs/statistics_speed.md` has the formulae and what simulation showed of them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import statsmodels.api as sm
-from scipy import stats
+from scipy import special
+
+from results.statistics.long_run import mean_variance
 
 FloatArray = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
-MIN_CYCLES = 4
-"""Fewer whole cycles than this say nothing about their own variance."""
-MIN_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,15 @@ class LogRate:
 
 
 @dataclass(frozen=True)
+class LogRates:
+    """The same of many runs, one entry each, shape [runs]; NaN where nothing is known."""
+
+    values: FloatArray
+    variances: FloatArray
+    degrees_of_freedom: FloatArray
+
+
+@dataclass(frozen=True)
 class Interval:
     """A ratio with its 95 % interval; the ends are NaN where there was too little to tell."""
 
@@ -38,40 +44,54 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True)
+class Intervals:
+    """Many ratios with their intervals, shape [ratios]."""
+
+    ratios: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
 def log_rate(work: FloatArray, seconds: FloatArray) -> LogRate:
     """Log of sum(work) / sum(seconds) over consecutive sync cycles.
 
-    The variance is that of the ratio estimator's influence values, work/mean - seconds/mean, with
-    Bartlett weights over floor(4 (m / 100)^(2/9)) lags (Newey & West 1994), m cycles.
+    The variance is that of the mean of the ratio's influence values, work / mean - seconds / mean.
+
+    Args:
+        work: of each cycle, shape [cycles]: steps, prompts, tokens.
+        seconds: of each cycle, shape [cycles].
     """
-    cycles = len(work)
-    value = float(np.log(work.sum() / seconds.sum())) if cycles else float("nan")
-    if cycles < MIN_CYCLES:
-        return LogRate(value, float("nan"), float("nan"))
-    influence = work / work.mean() - seconds / seconds.mean()
-    lags = int(4 * (cycles / 100) ** (2 / 9))
-    # The mean of the influence is zero by construction; the fit is only there for its variance.
-    fit = sm.OLS(influence, np.ones(cycles)).fit(
-        cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": True}
-    )
-    return LogRate(value, float(fit.cov_params()[0, 0]), cycles - 1.0)
+    if not len(work):
+        return LogRate(float("nan"), float("nan"), float("nan"))
+    variance, freedom = mean_variance(work / work.mean() - seconds / seconds.mean())
+    return LogRate(float(np.log(work.sum() / seconds.sum())), variance, freedom)
+
+
+def rate_ratios(rates: LogRates, others: LogRates) -> Intervals:
+    """rates / others, each with a t-interval on the log; Welch's degrees of freedom."""
+    variance = rates.variances + others.variances
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = variance**2 / (
+            rates.variances**2 / rates.degrees_of_freedom + others.variances**2 / others.degrees_of_freedom
+        )
+    # Runs whose cycles are all the same leave nothing to be unsure of.
+    half = np.where(variance == 0, 0.0, t_quantile(freedom) * np.sqrt(variance))
+    difference = rates.values - others.values
+    return Intervals(np.exp(difference), np.exp(difference - half), np.exp(difference + half))
 
 
 def rate_ratio(rate: LogRate, other: LogRate) -> Interval:
-    """rate / other with a t-interval on the log; Welch's degrees of freedom."""
-    difference = rate.value - other.value
-    variance = rate.variance + other.variance
-    if not np.isfinite(variance):
-        return Interval(float(np.exp(difference)), float("nan"), float("nan"))
-    if variance == 0:
-        return Interval(*[float(np.exp(difference))] * 3)
-    freedom = variance**2 / sum(part.variance**2 / part.degrees_of_freedom for part in (rate, other))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * np.sqrt(variance)
-    return Interval(*(float(np.exp(difference + side * half)) for side in (0, -1, 1)))
+    """rate / other of two runs, as `rate_ratios`."""
+    found = rate_ratios(*(_as_many(one) for one in (rate, other)))
+    return Interval(float(found.ratios[0]), float(found.low[0]), float(found.high[0]))
 
 
-def seeds_ratio(log_ratios: FloatArray) -> Interval:
-    """Geometric mean of one ratio per seed with its t-interval."""
-    mean = float(log_ratios.mean())
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(log_ratios) - 1)) * float(stats.sem(log_ratios))
-    return Interval(*(float(np.exp(mean + side * half)) for side in (0, -1, 1)))
+def t_quantile(degrees_of_freedom: FloatArray) -> FloatArray:
+    """How many standard errors a two-sided 95 % interval reaches; NaN for no degrees of freedom."""
+    quantiles: FloatArray = special.stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2)
+    return quantiles
+
+
+def _as_many(rate: LogRate) -> LogRates:
+    return LogRates(*(np.array([figure]) for figure in (rate.value, rate.variance, rate.degrees_of_freedom)))

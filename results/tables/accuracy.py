@@ -6,29 +6,42 @@ one kind of opponent. Results obtained under unlike settings are not compared.
 """
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from results.statistics.paired import paired_differences
 from results.statistics.proportions import (
-    Difference,
-    detectable_points,
+    Differences,
+    FloatArray,
+    IntArray,
+    detectable_paired,
     holm,
-    paired_difference,
-    unpaired_difference,
-    verdict,
+    reach,
+    unpaired_differences,
+    verdicts,
 )
-from results.store import Store, records
+from results.store import Store
+from results.tables.answers import Discordance, read_answers
+from results.tables.noise_floor import noise_floor_table
 
 DEFAULT_FILTER = "strict-match"
 VERDICT_MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "inconclusive": "?", "refused": "✗"}
 """How a verdict is marked wherever it is shown."""
-_FAMILY = ["against", "task", "metric", "filter"]
+UNPAIRED_PUBLISHED = "unpaired, published"
+FAMILY = ["against", "task", "metric", "filter"]
+"""What one delta table is about."""
 
 
 def accuracy_table(store: Store, sweep: str) -> pd.DataFrame:
-    """View `accuracy`, base models first, each run by its last evaluated checkpoint."""
+    """View `accuracy`, base models first, each run by its last evaluated checkpoint.
+
+    `source` is *lm-eval*, or *published* for what was published without lm-eval's file; `value_percent` is
+    unrounded in either case, where the number of questions is known.
+    """
     return store.query(
         "SELECT * FROM accuracy WHERE sweep = ? AND latest "
         "ORDER BY task, metric, filter, position, label, num_fewshot",
@@ -39,32 +52,34 @@ def accuracy_table(store: Store, sweep: str) -> pd.DataFrame:
 def delta_table(store: Store, sweep: str, margin_points: float) -> pd.DataFrame:
     """View `accuracy_deltas` with tests and verdicts: one row per run, opponent, shots and filter.
 
-    Adds `method` (paired or unpaired), `low`, `high` (95 %, not adjusted), `p`, `p_adjusted`,
-    `p_equivalent_adjusted`, `verdict` (better, worse, equivalent, inconclusive, refused), `detectable_points`
-    and `refusal`, the settings that differ. A delta is (this run - other), percentage points.
+    Adds `method` (*paired*, *unpaired*, or *unpaired, published*), `low`, `high` (95 %, not adjusted), `p`,
+    `p_equivalent`, `p_adjusted`, `p_equivalent_adjusted`, `verdict` (better, worse, equivalent,
+    inconclusive, refused), `detectable_points`, `refusal`, the settings that differ, and `noise_points`
+    with `within_noise`: the floor of `results.tables.noise_floor`, NaN where the base was evaluated once.
+    A delta is (this run - other), percentage points.
     """
     table = store.query(
-        "SELECT * FROM accuracy_deltas WHERE sweep = ? AND coalesce(higher_is_better, true) "
+        # Settings that are the same, as nearly all are, need not be looked at.
+        "SELECT * REPLACE (nullif(settings, other_settings) AS settings, "
+        "nullif(other_settings, settings) AS other_settings) "
+        "FROM accuracy_deltas WHERE sweep = ? AND coalesce(higher_is_better, true) "
         "ORDER BY against, task, metric, filter, position, run_name, num_fewshot",
         [sweep],
     )
-    table = table.merge(_discordant(store, sweep), how="left", on=["path", "other_path", "filter"])
-    rows = records(table)
-    refusals = [_refusal(row) for row in rows]
-    table["refusal"] = pd.Series(refusals, dtype=object)
-    differences = [
-        None if refusal else _difference(row, margin_points)
-        for row, refusal in zip(rows, refusals, strict=True)
-    ]
-    for name in ("method", "low", "high"):
-        table[name] = [getattr(d, name) if d else None for d in differences]
-    table["p"] = pd.Series([d.p_different if d else np.nan for d in differences], dtype=float)
-    table["p_equivalent"] = pd.Series([d.p_equivalent if d else np.nan for d in differences], dtype=float)
-    table["p_adjusted"] = _holm(table, "p")
-    table["p_equivalent_adjusted"] = _holm(table, "p_equivalent")
-    table["verdict"] = _verdicts(table)
-    table["detectable_points"] = _detectable(table)
-    return table.drop(columns=["settings", "other_settings", "p_equivalent", "pairs", "same_documents"])
+    answers = read_answers(store, sweep)
+    filters = table["filter"].tolist()
+    mine, others = (answers.rows(table[name].tolist(), filters) for name in ("path", "other_path"))
+    found = answers.compare(mine, others)
+    table["refusal"] = _refusals(table, found)
+    allowed = table["refusal"].isna().to_numpy()
+    paired = allowed & _is_paired(table, found)
+    errors = table[["stderr_percent", "other_stderr_percent"]].notna().all(axis=1).to_numpy()
+    unpaired = allowed & ~paired & errors
+    _write_tests(table, found, paired, unpaired, margin_points)
+    adjust(table, FAMILY)
+    table["detectable_points"] = _detectable(table, paired, unpaired)
+    table = _with_noise(store, sweep, table)
+    return table.drop(columns=["settings", "other_settings", "other_questions"])
 
 
 def learned_runs(deltas: pd.DataFrame) -> set[str]:
@@ -82,80 +97,113 @@ def default_filter_rows(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(chosen) if chosen else table
 
 
-def _discordant(store: Store, sweep: str) -> pd.DataFrame:
-    """Per pair of results: questions in both, right in A only, right in B only; whether they are the same."""
-    return store.query(
-        """
-        SELECT d.path, d.other_path, d.filter, count(*) AS pairs,
-            count(*) FILTER (a.exact_match > b.exact_match) AS only_a,
-            count(*) FILTER (a.exact_match < b.exact_match) AS only_b,
-            bool_and(a.doc_hash IS NOT DISTINCT FROM b.doc_hash) AS same_documents
-        FROM (
-            SELECT DISTINCT path, other_path, filter FROM accuracy_deltas
-            WHERE sweep = ? AND metric = 'exact_match'
-        ) AS d
-        JOIN eval_samples AS a ON a.path = d.path AND a.filter = d.filter
-        JOIN eval_samples AS b ON b.path = d.other_path AND b.filter = d.filter AND b.doc_id = a.doc_id
-        GROUP BY d.path, d.other_path, d.filter
-        """,
-        [sweep],
-    )
+def adjust(table: pd.DataFrame, family: list[str]) -> None:
+    """Add `p_adjusted`, `p_equivalent_adjusted` by Holm within each family, `tests` in it, and `verdict`."""
+    tested = table["p"].notna()
+    for name in ("p", "p_equivalent"):
+        table[f"{name}_adjusted"] = np.nan
+        for _, part in table[tested].groupby(family):
+            table.loc[part.index, f"{name}_adjusted"] = holm(part[name].to_numpy(np.float64))
+    table["tests"] = table.groupby(family)["p"].transform("count").astype(np.int64)
+    columns = ("delta_points", "p_adjusted", "p_equivalent_adjusted")
+    words = verdicts(*(table[name].to_numpy(np.float64) for name in columns))
+    table["verdict"] = pd.Series([word or "refused" for word in words], index=table.index, dtype=object)
 
 
-def _refusal(row: dict[str, Any]) -> str | None:
-    """The settings in which the two results differ, or None where they may be compared."""
-    mine, others = json.loads(row["settings"]), json.loads(row["other_settings"])
+def _refusals(table: pd.DataFrame, found: Discordance) -> "pd.Series[str]":
+    """The settings in which the two results differ, or None where they may be compared.
+
+    Of what was published no setting is known but the shots, and at times the number of questions.
+    """
+    unlike: list[str | None] = [
+        _unlike(mine, others) if isinstance(mine, str) and isinstance(others, str) else None
+        for mine, others in zip(table["settings"], table["other_settings"], strict=True)
+    ]
+    published = (table["source"] == "published") | (table["other_source"] == "published")
+    counts = table["questions"].notna() & table["other_questions"].notna()
+    for place in np.flatnonzero(published & counts & (table["questions"] != table["other_questions"])):
+        pair = table["questions"].iloc[place], table["other_questions"].iloc[place]
+        unlike[place] = f"questions: {pair[0]:.0f} and {pair[1]:.0f}"
+    for place in np.flatnonzero(~found.same_documents):
+        words = "documents: the questions' hashes differ"
+        unlike[place] = "; ".join(part for part in (unlike[place], words) if part)
+    return pd.Series(unlike, index=table.index, dtype=object)
+
+
+@lru_cache(maxsize=1024)
+def _unlike(settings: str, other_settings: str) -> str | None:
+    """Of two results' settings, those that differ; None where none does."""
+    mine, others = json.loads(settings), json.loads(other_settings)
     unlike = [
         f"{key}: {mine.get(key)!r} and {others.get(key)!r}"
         for key in sorted(mine.keys() | others.keys())
         if mine.get(key) != others.get(key)
     ]
-    if row["same_documents"] is False or row["same_documents"] is np.False_:
-        unlike.append("documents: the questions' hashes differ")
     return "; ".join(unlike) or None
 
 
-def _difference(row: dict[str, Any], margin_points: float) -> Difference | None:
-    """Paired where both answered all questions, unpaired where standard errors are known, else nothing."""
-    if row["metric"] == "exact_match" and row["pairs"] == row["questions"]:
-        return paired_difference(int(row["only_a"]), int(row["only_b"]), int(row["questions"]), margin_points)
-    errors = row["stderr_percent"], row["other_stderr_percent"]
-    if any(pd.isna(error) for error in errors):
-        return None
-    return unpaired_difference(
-        row["value_percent"], errors[0], row["other_percent"], errors[1], margin_points
+def _is_paired(table: pd.DataFrame, found: Discordance) -> npt.NDArray[np.bool_]:
+    """Whether both have a sample for every question of the result."""
+    exact = (table["metric"] == "exact_match").to_numpy()
+    every = table["questions"].to_numpy(np.float64, na_value=np.nan) == found.questions
+    return np.asarray(exact & found.complete & every)
+
+
+def _write_tests(
+    table: pd.DataFrame,
+    found: Discordance,
+    paired: npt.NDArray[np.bool_],
+    unpaired: npt.NDArray[np.bool_],
+    margin_points: float,
+) -> None:
+    """Add `method`, the counts of discordant questions, the interval and the two p-values."""
+    published = (table["source"] == "published") | (table["other_source"] == "published")
+    method: pd.Series[str] = pd.Series(None, index=table.index, dtype=object)
+    method[paired], method[unpaired], method[unpaired & published] = "paired", "unpaired", UNPAIRED_PUBLISHED
+    table["method"] = method
+    for name, counts in (("only_a", found.only_a), ("only_b", found.only_b)):
+        table[name] = np.where(paired, counts.astype(float), np.nan)
+    value, error, other, other_error = (
+        table.loc[unpaired, name].to_numpy(np.float64)
+        for name in ("value_percent", "stderr_percent", "other_percent", "other_stderr_percent")
     )
+    by_question = paired_differences(
+        found.only_a[paired], found.only_b[paired], found.questions[paired], margin_points
+    )
+    by_error = unpaired_differences(value, error, other, other_error, margin_points)
+    write_differences(table, [(paired, by_question), (unpaired, by_error)])
 
 
-def _holm(table: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """Holm's adjustment of a column of p-values within each family; NaN stays NaN."""
-    adjusted = pd.Series(np.nan, index=table.index, dtype=float)
-    tested = table[table[column].notna()]
-    for _, family in tested.groupby(_FAMILY):
-        adjusted.loc[family.index] = holm(family[column].to_numpy(np.float64))
-    return adjusted
+def write_differences(
+    table: pd.DataFrame, parts: Sequence[tuple[npt.NDArray[np.bool_] | IntArray, Differences]]
+) -> None:
+    """Add `low`, `high`, `p` and `p_equivalent`, each part's at its rows; NaN elsewhere."""
+    columns = {"low": "low", "high": "high", "p": "p_different", "p_equivalent": "p_equivalent"}
+    for name, field in columns.items():
+        column: FloatArray = np.full(len(table), np.nan)
+        for rows, differences in parts:
+            column[rows] = getattr(differences, field)
+        table[name] = column
 
 
-def _verdicts(table: pd.DataFrame) -> list[str]:
-    columns = (table[name] for name in ("delta_points", "p_adjusted", "p_equivalent_adjusted"))
-    return [
-        "refused" if pd.isna(different) else verdict(points, different, equivalent)
-        for points, different, equivalent in zip(*columns, strict=True)
-    ]
-
-
-def _detectable(table: pd.DataFrame) -> "pd.Series[float]":
+def _detectable(
+    table: pd.DataFrame, paired: npt.NDArray[np.bool_], unpaired: npt.NDArray[np.bool_]
+) -> FloatArray:
     """The least difference each comparison would have shown with 80 % power, percentage points."""
-    tests = table.groupby(_FAMILY)["p"].transform("count")
-    values = []
-    for row, count in zip(records(table), tests, strict=True):
-        if pd.isna(row["p"]):
-            values.append(float("nan"))
-            continue
-        paired = row["method"] == "paired"
-        discordant = int(row["only_a"] + row["only_b"]) if paired else None
-        error = float(np.hypot(row["stderr_percent"], row["other_stderr_percent"]))
-        values.append(
-            detectable_points(discordant, int(row["questions"]) if paired else None, error, int(count))
-        )
-    return pd.Series(values, index=table.index, dtype=float)
+    found: FloatArray = np.full(len(table), np.nan)
+    discordant = (table["only_a"] + table["only_b"])[paired].to_numpy(np.int64)
+    tests = table["tests"].to_numpy(np.int64)
+    questions = table.loc[paired, "questions"].to_numpy(np.int64)
+    found[paired] = detectable_paired(discordant, questions, tests[paired])
+    errors = table.loc[unpaired, ["stderr_percent", "other_stderr_percent"]].to_numpy(np.float64)
+    found[unpaired] = reach(tests[unpaired]) * np.hypot(errors[:, 0], errors[:, 1])
+    return found
+
+
+def _with_noise(store: Store, sweep: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Add what evaluating the same weights twice already differs by, at the same task, shots and filter."""
+    keys = ["base_slug", "task", "num_fewshot", "metric", "filter"]
+    floor = noise_floor_table(store, sweep).groupby(keys, as_index=False)["noise_points"].max()
+    table = table.merge(floor, how="left", on=keys)
+    table["within_noise"] = table["delta_points"].abs() < table["noise_points"]
+    return table

@@ -36,6 +36,13 @@ def learning_curves_table(steps: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def step_summary_table(store: Store, sweep: str) -> pd.DataFrame:
+    """View `step_summary`: mean, spread and percentiles of step time per run, in the plan's order."""
+    return store.query(
+        "SELECT * FROM step_summary WHERE sweep = ? ORDER BY position NULLS LAST, run_name", [sweep]
+    )
+
+
 def positions_table(store: Store, sweep: str) -> pd.DataFrame:
     """View `step_positions` with the same columns of the run."""
     return store.query(

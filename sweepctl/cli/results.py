@@ -9,21 +9,50 @@ from sweepctl.cli.app import app
 from sweepctl.cli.completion import complete_sweep
 from sweepctl.cli.options import AsJson, RunArgument, RunsDir, SweepArgument
 from sweepctl.commands.run import DEFAULT_RUNS
+from trainer.errors import ConfigError
 
 _PANEL = "Results"
+_GATE_FAILED = 3
 
 
 @app.command(rich_help_panel=_PANEL)
 def report(
     sweep: SweepArgument = None,
-    output_format: Annotated[str, typer.Option("--format", metavar="terminal|md|json")] = "terminal",
-    out: Annotated[Path | None, typer.Option("--out", help="Write to a file.")] = None,
+    *,
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="terminal|md|html|json|csv", help="By default what --out ends in says."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write to a file; CSV to a folder.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="The one table of CSV.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="RUN", help="Compare every run with this one, too.")
+    ] = None,
+    gate: Annotated[
+        str | None, typer.Option("--gate", metavar="EXPR", help="A condition; exit code 3 when it fails.")
+    ] = None,
+    all_rows: Annotated[bool, typer.Option("--all", help="All rows on the terminal.")] = False,
+    as_json: AsJson = False,
     runs_dir: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Report speed, its causes and accuracy of a sweep."""
-    from sweepctl.commands.results import print_report  # noqa: PLC0415
+    from sweepctl.commands.results import ReportRequest, print_report  # noqa: PLC0415
 
-    print_report(runs_dir, sweep, output_format, out)
+    if as_json and output_format not in {None, "json"}:
+        raise ConfigError(f"--json and --format {output_format}: give one of them")
+    request = ReportRequest(
+        sweep=sweep,
+        output_format="json" if as_json else output_format,
+        out=out,
+        table=table,
+        baseline=baseline,
+        gate=gate,
+        all_rows=all_rows,
+    )
+    if not print_report(runs_dir, request):
+        raise typer.Exit(_GATE_FAILED)
 
 
 @app.command(rich_help_panel=_PANEL)

@@ -2,53 +2,204 @@
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
+from sweepctl.errors import suggestion
 from sweepctl.files import write_atomically
+from sweepctl.spec.keys import leaf_keys
 from sweepctl.watching.status import find_sweep
 from trainer.errors import ConfigError
 
-FORMATS = ("terminal", "md", "json")
+if TYPE_CHECKING:
+    from results.report.build import Report
+    from results.report.gate import GateOutcome
+    from results.store import Store
+
+_T = TypeVar("_T")
+FORMATS = ("terminal", "md", "html", "json", "csv")
+_SUFFIXES = {
+    **{".txt": "terminal", ".md": "md", ".markdown": "md", ".html": "html", ".htm": "html"},
+    **{".json": "json", ".csv": "csv"},
+}
+_FILE_WIDTH = 120
 
 
-def print_report(runs_dir: Path, sweep: str | None, output_format: str, out: Path | None) -> None:
+@dataclass(frozen=True)
+class ReportRequest:
+    """What a report is to be, as it was asked for."""
+
+    sweep: str | None = None
+    output_format: str | None = None
+    """None: what `out` ends in says, else a terminal's."""
+    out: Path | None = None
+    table: str | None = None
+    """The one table of CSV."""
+    baseline: str | None = None
+    gate: str | None = None
+    all_rows: bool = False
+
+
+def print_report(runs_dir: Path, request: ReportRequest) -> bool:
     """Print a sweep's report or write it to a file, over a store that is brought up to date first.
 
+    Returns:
+        whether the gate passed, or there was none.
+
     Raises:
-        ConfigError: for an unknown format or sweep, or when `out` cannot be written.
+        ConfigError: for options that do not go together, an unknown sweep, run, table or name in the gate,
+            or when `out` cannot be written.
     """
-    if output_format not in FORMATS:
-        raise ConfigError(f"--format {output_format}: there is {', '.join(FORMATS)}")
-    if out is not None and not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or name another file")
-    name = find_sweep(runs_dir, sweep).name
+    output_format = _format(request)
+    _check_out(request, output_format)
+    name = find_sweep(runs_dir, request.sweep).name
     from results.ingest import ingest  # noqa: PLC0415 - duckdb and scipy are slow to import
     from results.report.build import build_report  # noqa: PLC0415
-    from results.report.render import render_json, render_markdown, render_terminal  # noqa: PLC0415
+    from results.report.chosen import compared_with  # noqa: PLC0415
+    from results.report.gate import check_gate  # noqa: PLC0415
+    from results.report.gate_reader import read_gate  # noqa: PLC0415
     from results.store import Store  # noqa: PLC0415
 
+    gate = _named("--gate", lambda: read_gate(request.gate or "", leaf_keys())) if request.gate else None
     ingest(runs_dir)
-    report = build_report(Store(runs_dir), name)
-    # A file is written when it is whole: a failure above leaves an older report as it was.
-    buffer = StringIO()
-    console = Console(file=buffer, width=120) if out else Console()
+    published = Store(runs_dir)
+    chosen = compared_with(published, name, request.baseline) if request.baseline else nullcontext(published)
+    with chosen as store:
+        report = build_report(store, name)
+        outcome = _named("--gate", lambda: check_gate(gate, report)) if gate else None
+        _write(report, store, request, output_format, outcome)
+    return _told(outcome)
+
+
+def _format(request: ReportRequest) -> str:
+    """The format that was asked for, or that the file's name asks for."""
+    if request.output_format is None:
+        return _SUFFIXES.get(request.out.suffix.lower(), "terminal") if request.out else "terminal"
+    if request.output_format not in FORMATS:
+        advice = suggestion(request.output_format, FORMATS)
+        raise ConfigError(f"--format {request.output_format}: there is {', '.join(FORMATS)}; {advice}")
+    return request.output_format
+
+
+def _check_out(request: ReportRequest, output_format: str) -> None:
+    """That the format can be written where it is asked for, before anything is computed."""
+    out = request.out
+    if request.table is not None:
+        if output_format != "csv":
+            raise ConfigError(f"--table {request.table}: tables are for --format csv, not {output_format}")
+        from results.report.rows import check_table  # noqa: PLC0415 - pydantic models, rarely needed
+
+        check_table(request.table)
+    elif output_format == "csv" and out is None:
+        raise ConfigError(
+            "--format csv: there are several tables; name one with --table, or a folder with --out"
+        )
+    elif output_format == "csv" and out is not None and (out.is_file() or (out.suffix and not out.is_dir())):
+        raise ConfigError(f"--out {out}: CSV without --table is a file a table; name a folder, or a --table")
+    if output_format == "html" and out is None:
+        raise ConfigError("--format html: name a file with --out, such as --out report.html")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or name another file")
+
+
+def _write(
+    report: "Report",
+    store: "Store",
+    request: ReportRequest,
+    output_format: str,
+    outcome: "GateOutcome | None",
+) -> None:
+    """To the file or folder that was named, or to stdout. A file is written when it is whole."""
+    if output_format == "csv" and request.table is None and request.out is not None:
+        from results.report.csv_tables import csv_table  # noqa: PLC0415
+        from results.report.rows import TABLES  # noqa: PLC0415
+
+        for name in TABLES:
+            _save(request.out / f"{name}.csv", csv_table(report, name))
+        print(f"{len(TABLES)} tables written to {request.out}", file=sys.stderr)
+        return
     if output_format == "terminal":
-        render_terminal(report, console)
+        _terminal(report, request)
+        return
+    text = _text(report, store, request, output_format, outcome).rstrip("\n") + "\n"
+    if request.out is None:
+        sys.stdout.write(text)
     else:
-        text = render_markdown(report) if output_format == "md" else render_json(report)
-        console.file.write(text.rstrip("\n") + "\n")
-    if out:
-        try:
-            write_atomically(out, buffer.getvalue())
-        except OSError as error:
-            raise ConfigError(
-                f"--out {out}: cannot be written: {error.strerror}; name a file that you may write"
-            ) from None
-        print(f"written to {out}", file=sys.stderr)
+        _save(request.out, text)
+        print(f"written to {request.out}", file=sys.stderr)
+
+
+def _terminal(report: "Report", request: ReportRequest) -> None:
+    from results.report.document import SHOWN_ROWS  # noqa: PLC0415
+    from results.report.terminal import render_terminal  # noqa: PLC0415
+
+    rows = None if request.all_rows else SHOWN_ROWS
+    if request.out is None:
+        render_terminal(report, Console(), rows=rows)
+        return
+    buffer = StringIO()
+    render_terminal(report, Console(file=buffer, width=_FILE_WIDTH), rows=rows)
+    _save(request.out, buffer.getvalue())
+    print(f"written to {request.out}", file=sys.stderr)
+
+
+def _text(
+    report: "Report",
+    store: "Store",
+    request: ReportRequest,
+    output_format: str,
+    outcome: "GateOutcome | None",
+) -> str:
+    match output_format:
+        case "json":
+            from results.report.json_document import render_json  # noqa: PLC0415
+
+            return render_json(report, outcome)
+        case "csv":
+            from results.report.csv_tables import csv_table  # noqa: PLC0415
+
+            return csv_table(report, request.table or "")
+        case "html":
+            from results.report.charts import charts  # noqa: PLC0415 - plotly
+            from results.report.html import render_html  # noqa: PLC0415
+
+            return render_html(report, charts(report, store))
+    from results.report.markdown import render_markdown  # noqa: PLC0415
+
+    return render_markdown(report)
+
+
+def _save(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise ConfigError(
+            f"--out {path}: cannot be written: {error.strerror}; name a file that you may write"
+        ) from None
+
+
+def _named(option: str, read: Callable[[], _T]) -> _T:
+    """What `read` gives; its errors name the option they are about."""
+    try:
+        return read()
+    except ConfigError as error:
+        raise ConfigError(f"{option} {error}") from None
+
+
+def _told(outcome: "GateOutcome | None") -> bool:
+    """Says on stderr how the gate went, which rows failed it, and returns whether it passed."""
+    if outcome is None:
+        return True
+    print(f"gate {'passed' if outcome.passed else 'FAILED'}: {outcome.expression}", file=sys.stderr)
+    for reason in outcome.reasons:
+        print(f"  {reason}", file=sys.stderr)
+    return outcome.passed
 
 
 def print_ingest(runs_dir: Path, *, rebuild: bool, as_json: bool) -> None:
@@ -65,5 +216,7 @@ def print_ingest(runs_dir: Path, *, rebuild: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**asdict(done), "store": str(done.store)}, indent=2))
         return
+    if done.rebuilt_because is not None and not rebuild:
+        print(f"made again from all files: {done.rebuilt_because}", file=sys.stderr)
     quarantined = f", {done.quarantined} unreadable (see table quarantine)" if done.quarantined else ""
     print(f"{done.store}: {done.lines} lines of {done.files} files in {done.seconds:.1f} s{quarantined}")

@@ -98,14 +98,16 @@ def _report(sweep: SweepPaths, scratch: Path) -> str:
     """The report over this sweep alone, from a store of its own: nothing is written beside the sweep."""
     from results.ingest import ingest  # noqa: PLC0415 - duckdb and scipy are slow to import
     from results.report.build import build_report  # noqa: PLC0415
-    from results.report.render import render_markdown  # noqa: PLC0415
+    from results.report.markdown import render_markdown  # noqa: PLC0415
+    from results.report.sections import findings  # noqa: PLC0415
     from results.store import Store  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix=".report.", dir=scratch) as folder:
         runs_dir = Path(folder)
         (runs_dir / sweep.name).symlink_to(sweep.root.resolve(), target_is_directory=True)
         ingest(runs_dir)
-        return render_markdown(build_report(Store(runs_dir), sweep.name))
+        report = build_report(Store(runs_dir), sweep.name)
+        return render_markdown(report, findings(report))
 
 
 def _running(archive: Path) -> tuple[str, ...]:

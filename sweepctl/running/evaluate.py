@@ -20,7 +20,10 @@ _TASKS: dict[str, EvaluationTask] = {"arithmetic": "arithmetic_cot", "gsm8k": "g
 
 
 def evaluations(plan: Plan, succeeded: Sequence[PlannedRun]) -> dict[EngineKey, EvaluationFile]:
-    """One file of evaluations for each engine: base models first, then each run's last checkpoint."""
+    """One file of evaluations for each engine: base models first, then each run's last checkpoint.
+
+    What repeats the base model's comes last: the engine has then held other weights in between.
+    """
     spec = plan.resolved.evaluation
     if spec is None:
         return {}
@@ -34,6 +37,8 @@ def evaluations(plan: Plan, succeeded: Sequence[PlannedRun]) -> dict[EngineKey, 
         wanted = _base(spec, key.model, runs, output) if spec.base_model else []
         for run in runs:
             wanted += _trained(spec, run)
+        if spec.base_model:
+            wanted += _base_again(spec, key.model, runs, output)
         files[key] = EvaluationFile(engine=key.settings, evaluations=tuple(wanted))
     return files
 
@@ -99,6 +104,17 @@ def _base(
 ) -> list[Evaluation]:
     tasks = dict.fromkeys(task for run in runs for task in _tasks(spec, run))
     return _each(spec, "base", model, tuple(tasks), output)
+
+
+def _base_again(
+    spec: EvalSpec, model: str, runs: Sequence[PlannedRun], output: Callable[..., Path]
+) -> list[Evaluation]:
+    """The second and later evaluations of a base model, each with a place of its own."""
+    return [
+        evaluation.model_copy(update={"label": f"base, evaluation {repeat}"})
+        for repeat in range(2, spec.base_evaluations + 1)
+        for evaluation in _base(spec, model, runs, partial(output, repeat=repeat))
+    ]
 
 
 def _trained(spec: EvalSpec, run: PlannedRun) -> list[Evaluation]:

@@ -47,6 +47,8 @@ class EvalSpec(Settings):
     """Which checkpoints of a run are evaluated."""
     base_model: bool = True
     """Whether the model is also evaluated before any training."""
+    base_evaluations: PositiveInt = 1
+    """How often it is: what differs between two evaluations of the same weights is the noise floor."""
     margin: PositiveFloat = 2.0
     """Accuracies closer than this, in percentage points, count as equivalent."""
     limit: PositiveInt | None = None

@@ -227,7 +227,7 @@ def synthetic_trace(
         lines = [record for record in groups if isinstance(record, Group)]
         requests += config.completions_per_prompt * len(lines)
         completion_tokens += sum(line.completion_tokens for line in lines)
-        prompt_tokens += sum(line.prompt_tokens for line in lines)
+        prompt_tokens += config.completions_per_prompt * sum(line.prompt_tokens for line in lines)
         if (step + 1) % interval == 0:
             yield Sync(attempt=attempt, t=now, version=step + 1, bytes=1_700_000, wall_s=0.05, in_flight=0)
     if finish:

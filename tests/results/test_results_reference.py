@@ -11,12 +11,19 @@ from rich.console import Console
 from results.ingest import ingest
 from results.report.build import build_report
 from results.report.render import render_markdown, render_terminal
-from results.store import Store
+from results.store import Store, records
 from results.tables.accuracy import default_filter_rows
+from results.tables.published import (
+    published_speed_table,
+    published_speedup_table,
+    published_step_times_table,
+)
+from sweepctl.commands.import_ import import_folder
 from trainer.config import RunConfig
 from trainer.paths import SweepPaths
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
+RUN_TABLE = Path(__file__).parents[1] / "sweepctl" / "reference_runs.yaml"
 MODEL = "Qwen/Qwen3-1.7B-Base"
 ARMS = {"exp1": ("gsm8k_s0_opt16_lr1e6", 0), "exp2": ("gsm8k_s1_opt16_lr1e6", 1)}
 
@@ -91,3 +98,84 @@ def test_the_report_shows_the_published_figures(report):
     for text in (capture.get(), render_markdown(report)):
         for figure in ("56.03", "52.08", "64.67", "-0.38", "-0.99", "+0.23"):
             assert figure in text
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """The reference as `sweepctl import --runs` takes it in."""
+    runs = tmp_path_factory.mktemp("imported") / "runs"
+    import_folder(runs, REFERENCE / "eval_results", name="gsm8k", runs=RUN_TABLE, as_json=False)
+    ingest(runs)
+    return Store(runs)
+
+
+def page_section(heading):
+    page = (REFERENCE / "gsm8k-staleness-sweep.md").read_text()
+    return page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_published_speed_is_the_references_table_cell_by_cell(imported):
+    expected = [
+        [cell.strip().replace("*", "") for cell in line.strip("|").split("|")]
+        for line in page_section("Training Speed Results").splitlines()
+        if line.startswith("| Exp") and "Experiment" not in line
+    ]
+    shown = []
+    for row in records(published_speed_table(imported, "gsm8k")):
+        star = "*" if "sync modified" in row["notes"] else ""
+        knobs = f"s{row['max_staleness']}, opt{row['prompts_per_optim_step']}"
+        first = row["run_name"] == row["other_run"]
+        shown.append(
+            [
+                f"{row['label']} ({knobs}, sync{row['prompts_per_rollout_sync']}{star})".replace("*", ""),
+                f"{row['training_time_s'] / 60:.1f} min",
+                f"{row['step_mean_s']:.1f}s",
+                f"{row['step_time_speedup']:.1f}x" + (" (baseline)" if first else ""),
+            ]
+        )
+    assert len(shown) == 5 and shown == expected
+
+
+def test_the_published_ratios_bear_the_digits_they_are_printed_with(imported):
+    speed = published_speed_table(imported, "gsm8k").set_index("label")
+    assert (speed[["step_time_speedup_decimals", "training_time_ratio_decimals"]] >= 1).all(axis=None)
+    by_time = [f"{ratio:.1f}" for ratio in speed["training_time_ratio"]]
+    assert by_time == ["1.0", "1.5", "1.5", "2.8", "2.0"]
+    exp4 = speed.loc["Exp4"]
+    assert f"{exp4['prompts_per_s_speedup']:.{exp4['prompts_per_s_speedup_decimals']}f}x" == "1.40x"
+    ends = exp4["step_time_speedup_low"], exp4["step_time_speedup_high"]
+    assert ends == pytest.approx((42.55 / 15.25, 42.65 / 15.15))
+    assert speed["step_time_comparable"].to_dict() == {
+        "Exp1": True, "Exp2": True, "Exp3": False, "Exp4": False, "Exp5": False
+    }  # fmt: skip
+
+
+def test_the_references_first_observation_is_that_against_the_matched_baseline(imported):
+    against = published_speedup_table(imported, "gsm8k")
+    baseline = against[against["against"] == "baseline"].set_index("label")
+    said = list(re.finditer(r"(Exp\d) → (Exp\d): .* \((.*)x\)", page_section("Training Speed Results")))
+    assert len(said) == 2
+    for match in said:
+        assert baseline.loc[match[2], "other_label"] == match[1]
+        assert f"{baseline.loc[match[2], 'training_time_ratio']:.1f}" == match[3]
+    pairs = {"Exp2": "Exp1", "Exp4": "Exp3", "Exp5": "Exp3"}
+    assert baseline["other_label"].to_dict() == pairs
+
+
+def test_published_step_times_are_worded_as_on_the_page(imported):
+    words = published_step_times_table(imported, "gsm8k").set_index("label")["text"].to_dict()
+    assert words == {
+        "Exp1": "all steps in 39.1-46.8 s; standard deviation 1.53 s",
+        "Exp2": "66 steps in 28.2-29.1 s; 1 step at 42.2 s",
+        "Exp3": "all steps in 25.3-32.1 s",
+        "Exp4": "75 of 99 steps in 14.4-15.3 s",
+        "Exp5": "about 50 steps at 14 s; about 45 steps in 28-29 s",
+    }
+    page = page_section("Training Speed Results")
+    assert all(said in page for said in ("66 steps in 28.2-29.1s", "75 of 99 steps in 14.4-15.3s"))
+
+
+def test_published_speed_is_not_among_measured_figures(imported):
+    report = build_report(imported, "gsm8k")
+    assert report.experiments["step_mean_s"].isna().all()
+    assert report.speedups["step_time_speedup"].isna().all()

@@ -13,9 +13,14 @@ from rich.console import Console
 from results.files.comparisons import OPPONENTS
 from results.ingest import ingest
 from results.report.build import build_report
-from results.report.observations import observations
+from results.report.chosen import compared_with
+from results.report.conclusions import conclusions
+from results.report.notices import notices
+from results.report.observations import speed_observations
+from results.report.quality import quality_observations
 from results.report.render import render_json, render_markdown, render_terminal
 from results.store import Store, StoreError
+from trainer.errors import ConfigError
 
 
 def report_of(runs_dir, sweep=None):
@@ -23,10 +28,10 @@ def report_of(runs_dir, sweep=None):
     return build_report(Store(runs_dir), sweep)
 
 
-def terminal(report, width=100):
+def terminal(report, width=100, **options):
     console = Console(width=width, force_terminal=False)
     with console.capture() as capture:
-        render_terminal(report, console)
+        render_terminal(report, console, **options)
     return capture.get()
 
 
@@ -51,17 +56,61 @@ def test_the_profile_is_named_first(report):
     assert "builtin:tiny" in render_markdown(report).splitlines()[0]
 
 
-def test_throughput_stands_beside_every_ratio_of_step_times(report):
-    text = render_markdown(report)
-    tables = text.split("## ")
-    ratios = [
-        line for table in tables for line in table.splitlines() if re.search(r"\d\.\d\dx( †)? \|", line)
+def section(text, title):
+    """A section of the Markdown page."""
+    return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_throughput_and_its_interval_stand_beside_every_ratio_of_step_times(report):
+    speed = section(render_markdown(report), "Training speed")
+    rows = [line for line in speed.splitlines() if line.startswith("| Exp") and "Against" not in line]
+    ratios = [line for line in rows if re.search(r"\d\.\d\dx", line)]
+    assert len(ratios) == 5 + 3 + 4
+    assert all(re.search(r"\d\.\d\dx<br>\[\d\.\d\d–\d\.\d\d\]|reference", line) for line in ratios)
+    (marked,) = [line for line in rows if line.startswith("| Exp4 | 1")]
+    assert "2.84x †" in marked and "† not comparable" in speed
+
+
+def test_sections_are_those_of_the_references_notes_in_its_order(report):
+    headings = re.findall(r"^## (.*)$", render_markdown(report), re.MULTILINE)
+    assert headings == [
+        *("Objective", "Experiments", "Key configuration", "Training speed", "Step time distribution"),
+        *("Key observations", "Evaluation results", "Deltas", "Quality observations", "Staleness"),
+        *("Conclusions", "File structure"),
     ]
-    assert ratios
-    assert all(re.search(r"\d\.\d\dx \[\d\.\d\d–\d\.\d\d\]|reference", line) for line in ratios)
-    speed = next(table for table in tables if table.startswith("Training speed"))
-    marked = [line for line in speed.splitlines() if line.startswith("| Exp4")]
-    assert "2.84x †" in marked[0] and "† not comparable" in speed
+
+
+def test_the_objective_names_what_varies_and_nothing_else(report):
+    for key in ("max_staleness", "prompts_per_optim_step", "prompts_per_rollout_sync", "optim.lr"):
+        assert f"`{key}`" in report.objective
+    assert "loss" not in report.objective and "in 5 runs with one seed" in report.objective
+
+
+def test_every_setting_that_varies_has_a_column(tmp_path):
+    folder = write_synthetic_sweep(tmp_path, steps=4, questions=5, arms=REFERENCE_ARMS[:2])
+    name = REFERENCE_ARMS[1].run_name(0, False)
+    path = folder / name / "config.json"
+    content = json.loads(path.read_text())
+    content["config"]["loss"]["name"] = "gspo"
+    content["config"]["optim"]["warmup_steps"] = 5
+    path.write_text(json.dumps(content))
+    text = section(render_markdown(report_of(tmp_path)), "Experiments")
+    header, _, first, second = text.strip().splitlines()[:4]
+    cells = dict(
+        zip(header.split(" | "), zip(first.split(" | "), second.split(" | "), strict=True), strict=True)
+    )
+    assert (cells["Loss"], cells["Warmup"]) == (("grpo", "gspo"), ("0", "5"))
+
+
+def test_reproduction_is_the_command_of_the_spec(tmp_path):
+    folder = write_synthetic_sweep(tmp_path, steps=4, questions=5, arms=REFERENCE_ARMS[:1])
+    manifest = json.loads((folder / "sweep.json").read_text())
+    manifest["spec"] = {"file": "my sweep.yaml", "set": ["max_steps=4"]}
+    manifest["git"] = {"commit": "a" * 40, "dirty": True}
+    (folder / "sweep.json").write_text(json.dumps(manifest))
+    text = section(render_markdown(report_of(tmp_path)), "Reproduction")
+    assert "sweepctl run 'my sweep.yaml' --profile synthetic --set max_steps=4\n" in text
+    assert "commit aaaaaaaaaaaa; it had changes on top" in text
 
 
 def test_the_infeasible_arm_is_there_with_its_reason(report):
@@ -72,14 +121,6 @@ def test_bimodal_steps_are_explained(report):
     sentences = dict(zip(report.modes["label"], report.modes["sentence"], strict=True))
     assert sentences["Exp5"].startswith("2 modes")
     assert all(sentences[label].startswith("One mode") for label in ("Exp1", "Exp2", "Exp3", "Exp4"))
-
-
-def test_json_holds_all_numbers(report):
-    content = json.loads(render_json(report))
-    assert [row["label"] for row in content["experiments"]] == [f"Exp{n}" for n in range(1, 7)]
-    assert content["experiments"][5]["training_s"] is None
-    assert {row["against"] for row in content["deltas"]} == {"base", "baseline", "reference"}
-    assert content["profile"] == "synthetic"
 
 
 def test_a_sweep_that_is_still_running_says_so(tmp_path):
@@ -134,53 +175,18 @@ def test_where_nothing_was_learned_quality_was_not_tested(tmp_path):
     assert any("quality was not tested" in sentence for sentence in report_of(tmp_path).observations)
 
 
-def test_a_speedup_whose_interval_holds_one_is_not_called_faster(report):
-    speedups = report.speedups[report.speedups["against"] == "reference"].head(1).copy()
-    speedups["prompts_per_s_low"], speedups["prompts_per_s_high"] = 0.9, 1.2
-    sentences = list(observations(report.experiments, speedups, report.deltas.head(0), 2.0))
-    assert sentences[0].startswith("No run is shown to be faster")
-
-
-def test_another_arm_that_is_shown_to_be_faster_counts(report):
-    speedups = report.speedups[report.speedups["against"] == "baseline"].head(2).copy()
-    speedups["prompts_per_s_speedup"] = [1.5, 1.2]
-    speedups["prompts_per_s_low"], speedups["prompts_per_s_high"] = [0.8, 1.1], [2.8, 1.3]
-    first = next(observations(report.experiments, speedups, report.deltas.head(0), 2.0))
-    assert first.startswith("Largest speed-up in prompts a second: 1.20x (95 % 1.10–1.30")
-    assert "against its matched baseline, " in first  # which need not be synchronous
-
-
-def test_a_run_that_is_shown_to_be_slower_is_named(report):
-    speedups = report.speedups[report.speedups["against"] == "baseline"].head(2).copy()
-    speedups["prompts_per_s_speedup"] = [1.5, 0.8]
-    speedups["prompts_per_s_low"], speedups["prompts_per_s_high"] = [1.2, 0.7], [1.8, 0.9]
-    slower = speedups.iloc[1]
-    said = list(observations(report.experiments, speedups, report.deltas.head(0), 2.0))
-    expected = f"{slower['label']} is slower than its matched baseline, {slower['other_label']}: 0.80x"
-    assert [sentence.startswith(expected) for sentence in said[:2]] == [False, True]
-
-
-def test_a_verdict_says_when_the_runs_trained_different_numbers_of_prompts(report):
-    deltas = report.deltas.copy()
-    chosen = (deltas["against"] == "reference") & deltas["label"].isin(["Exp2", "Exp4"])
-    deltas.loc[chosen, "verdict"] = "worse"
-    said = list(observations(report.experiments, report.speedups, deltas, 2.0))
-    prompts = report.experiments.set_index("label")["prompts"]
-    word = f"it trained {prompts['Exp4']:.0f} prompts, the other {prompts['Exp1']:.0f}"
-    assert prompts["Exp4"] != prompts["Exp1"] == prompts["Exp2"]
-    assert any(s.startswith("Exp4 is worse than its reference run") and word in s for s in said)
-    assert not any(s.startswith("Exp2 is worse than its reference run") and "it trained" in s for s in said)
-
-
 def test_opponents_have_one_name_everywhere(report, monkeypatch):
     for against in OPPONENTS:
         monkeypatch.setitem(OPPONENTS, against, f"yardstick {against}")
-    said = tuple(observations(report.experiments, report.speedups, report.deltas, 2.0))
-    text = render_markdown(replace(report, observations=said))
+    said = tuple(quality_observations(report.experiments, report.deltas, report.arm_deltas, 2.0))
+    speed = tuple(speed_observations(report.speedups, report.modes, report.configurations, report.varying))
+    ends = tuple(conclusions(report.experiments, report.speedups, report.deltas, 2.0))
+    shown = replace(report, quality_observations=said, speed_observations=speed, conclusions=ends)
+    text = render_markdown(shown)
     assert "from the yardstick base" in text
     assert "against the yardstick baseline" in text
     assert "against the yardstick reference" in text
-    assert "matched baseline" not in text and "reference run" not in text
+    assert "reference run" not in text
 
 
 def test_each_of_several_base_models_has_a_row_and_its_own_runs(tmp_path):
@@ -203,17 +209,73 @@ def test_each_of_several_base_models_has_a_row_and_its_own_runs(tmp_path):
     }
 
 
-def test_verdicts_say_how_far_they_reach(report, tmp_path):
-    assert any(sentence.startswith("One seed:") for sentence in report.observations)
-    write_synthetic_sweep(tmp_path, steps=4, questions=20, arms=REFERENCE_ARMS[:1], seeds=(0, 1))
-    assert any("single checkpoints" in sentence for sentence in report_of(tmp_path).observations)
+def test_a_table_of_many_runs_shows_the_best_and_says_how_to_get_all(report):
+    speedups = report.speedups[report.speedups["against"] == "baseline"]
+    many = pd.concat([speedups] * 20, ignore_index=True).assign(
+        label=[f"Run{n}" for n in range(60)],
+        prompts_per_s_speedup=[1 + (n * 7 % 60) / 100 for n in range(60)],
+    )
+    large = replace(report, speedups=many)
+    short, full = terminal(large, 100), terminal(large, 100, rows=None)
+    assert "The best 40 of 60 rows; --all, --format md or csv has all." in short
+    shown = {int(n) for n in re.findall(r"^ Run(\d+) ", short, re.MULTILINE)}
+    assert shown == {n for n in range(60) if n * 7 % 60 >= 20}
+    assert len(set(re.findall(r"^ Run(\d+) ", full, re.MULTILINE))) == 60 and "of 60 rows" not in full
 
 
-def test_a_worse_arm_is_named(report):
-    deltas = report.deltas.copy()
-    chosen = (deltas["against"] == "baseline") & (deltas["label"] == "Exp4") & (deltas["num_fewshot"] == 4)
-    deltas.loc[chosen, ["verdict", "p_adjusted", "delta_points"]] = pd.Series(
-        {"verdict": "worse", "p_adjusted": 0.001, "delta_points": -5.0}
-    ).to_numpy()
-    sentences = observations(report.experiments, report.speedups, deltas, 2.0)
-    assert any("Exp4 is worse than its matched baseline Exp3 at 4 shots: -5.00" in s for s in sentences)
+def test_runs_of_different_profiles_are_said_to_be(tmp_path):
+    folder = write_synthetic_sweep(tmp_path, steps=4, questions=5, arms=REFERENCE_ARMS[:2])
+    assert not any("profiles" in notice for notice in report_of(tmp_path).notices)
+    path = folder / REFERENCE_ARMS[1].run_name(0, False) / "config.json"
+    path.write_text(path.read_text().replace('"profile":"synthetic"', '"profile":"gpu"'))
+    notices = report_of(tmp_path).notices
+    assert any("different profiles: synthetic (1), gpu (1)" in notice for notice in notices)
+
+
+def test_many_missing_runs_are_counted_not_listed(report):
+    several = pd.concat([report.experiments.tail(1)] * 20, ignore_index=True).assign(state="pending")
+    said = notices(several, pd.DataFrame({"run_name": []}), report.quarantine)
+    assert "20 runs are pending; `sweepctl status` names them and says why." in said
+
+
+def test_a_chosen_run_is_a_third_opponent_with_the_same_tests(report, tmp_path):
+    write_synthetic_sweep(tmp_path, steps=8, questions=20)
+    ingest(tmp_path)
+    store = Store(tmp_path)
+    before = store.path.read_bytes()
+    with compared_with(store, "staleness", "Exp1") as copy:
+        chosen = build_report(copy, "staleness")
+    assert store.path.read_bytes() == before
+    # Exp1 is the reference run: what is chosen must give its very figures.
+    for frame, columns in (
+        (chosen.speedups, ["label", "other_label", "prompts_per_s_speedup", "prompts_per_s_low"]),
+        (chosen.deltas, ["label", "num_fewshot", "filter", "delta_points", "p_adjusted", "verdict"]),
+    ):
+        by = {name: part[columns].reset_index(drop=True) for name, part in frame.groupby("against")}
+        pd.testing.assert_frame_equal(by["chosen"], by["reference"])
+    assert "Speedup against the chosen run" in render_markdown(chosen)
+    assert chosen.published_unix == pytest.approx(store.mtime, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("run", "problem"), [("Exp11", "did you mean 'Exp1'?"), ("zzz", "there are Exp1, Exp2, ")]
+)
+def test_a_chosen_run_that_is_not_there(report, tmp_path, run, problem):
+    write_synthetic_sweep(tmp_path, steps=4, questions=5)
+    ingest(tmp_path)
+    with (
+        pytest.raises(ConfigError, match=re.escape(problem)),
+        compared_with(Store(tmp_path), "staleness", run),
+    ):
+        pass
+
+
+def test_a_chosen_arm_is_each_seeds_own_run(tmp_path):
+    write_synthetic_sweep(tmp_path, steps=4, questions=5, arms=REFERENCE_ARMS[:2], seeds=(0, 1))
+    ingest(tmp_path)
+    with compared_with(Store(tmp_path), "staleness", "Exp2") as copy:
+        rows = build_report(copy, "staleness").speedups.query("against == 'chosen'")
+    assert set(zip(rows["label"], rows["other_label"], strict=True)) == {
+        ("Exp1 seed 0", "Exp2 seed 0"),
+        ("Exp1 seed 1", "Exp2 seed 1"),
+    }

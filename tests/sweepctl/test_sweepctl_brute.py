@@ -183,7 +183,7 @@ def compare(spec):
         if isinstance(outcome, RunConfig):
             first.setdefault(outcome.run_id(), (outcome, None, tags))
         else:
-            counted = [key for key in (*TAME, "seed") if key not in UNCOUNTED]
+            counted = [key for key in (*WILD, "seed") if key not in UNCOUNTED]
             values = [effective(point, key) for key in counted]
             identity = tuple(tuple(value) if isinstance(value, list) else value for value in values)
             first.setdefault(identity, (None, reason(outcome), tags))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from results.ingest import ingest
 from results.report.build import build_report
 from results.report.render import render_json, render_markdown
+from results.report.sections import findings
 from results.store import Store
 from sweepctl.commands.export import export_sweep
 from sweepctl.commands.import_ import import_folder
@@ -165,7 +166,8 @@ def test_notes_say_what_was_run_what_came_out_and_how_to_do_it_again(sweep, tmp_
     manifest["environment"] = {"python": "3.11.9", "packages": {"torch": "2.13.0", "vllm": None}}
     sweep.manifest.write_text(json.dumps(manifest))
     notes = (export(sweep, tmp_path / "archive") / "NOTES.md").read_text()
-    report = render_markdown(report_of(sweep.root.parent))
+    whole = report_of(sweep.root.parent)
+    report = render_markdown(whole, findings(whole))
     assert report.split("\n\n", 1)[1].strip() in notes
     assert "2 runs of asynchronous GRPO, and 1 point that can never make progress." in notes
     settings = (

@@ -1,0 +1,172 @@
+"""The charts of a report, each with the section it stands in and what it shows in words."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from results.figures.colours import ArmStyle, arm_styles
+from results.figures.quality import delta_forest, exact_match, learning_curves
+from results.figures.speed import speedup_bars
+from results.figures.staleness import ages
+from results.figures.steps import step_time_bins, step_time_histograms
+from results.files.comparisons import OPPONENTS
+from results.report.build import Report
+from results.report.cells import metric_name
+from results.store import Store, records
+from results.tables.accuracy import default_filter_rows
+from results.tables.steps import learning_curves_table
+
+SHOWN_RUNS = 12
+"""More runs than these cannot be told apart in one chart: the first are drawn, and it is said."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure of the report."""
+
+    section: str
+    """Title of the section it stands in."""
+    title: str
+    figure: go.Figure
+    alternative: str
+    """What it shows, for those who do not see it."""
+
+
+def charts(report: Report, store: Store) -> tuple[Chart, ...]:
+    """All charts there is something to draw in."""
+    styles = arm_styles(report.experiments)
+    steps = _steps(report, store)
+    return (
+        *_speedups(report, styles),
+        *_step_times(report, steps),
+        *_accuracies(report, styles),
+        *_deltas(report, styles),
+        *_learning(steps, styles),
+        *_ages(report),
+    )
+
+
+def _speedups(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
+    for against, name in OPPONENTS.items():
+        part = report.speedups[report.speedups["against"] == against].dropna(subset=["prompts_per_s_speedup"])
+        part, shown = _first(part)
+        if part.empty:
+            continue
+        words = [
+            f"{row['label']} {row['prompts_per_s_speedup']:.2f} times {row['other_label']}"
+            + (
+                ""
+                if pd.isna(row["prompts_per_s_low"])
+                else f" ({row['prompts_per_s_low']:.2f} to {row['prompts_per_s_high']:.2f})"
+            )
+            for row in records(part)
+        ]
+        yield Chart(
+            "Training speed",
+            f"Prompts a second against the {name}{shown}",
+            speedup_bars(part, styles),
+            f"Bars with 95 % intervals: {'; '.join(words)}.",
+        )
+
+
+def _step_times(report: Report, steps: pd.DataFrame) -> Iterator[Chart]:
+    if steps.empty:
+        return
+    sentences = dict(zip(report.modes["run_name"], report.modes["sentence"], strict=True))
+    first = steps.drop_duplicates("run_name")
+    labels = {str(run): str(label) for run, label in zip(first["run_name"], first["label"], strict=True)}
+    several = {row["run_name"]: row["mode_seconds"] for row in records(report.modes) if row["modes"] > 1}
+    yield Chart(
+        "Step time distribution",
+        f"Step times{_of(len(labels), _timed(report))}",
+        step_time_histograms(step_time_bins(steps), labels, several),
+        "Histograms of step times. "
+        + " ".join(f"{label}: {sentences.get(run, 'too few steps')}" for run, label in labels.items()),
+    )
+
+
+def _accuracies(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
+    for (task, metric), part in default_filter_rows(report.accuracy).groupby(["task", "metric"], sort=False):
+        models = list(part["label"].unique())
+        kept = part[part["label"].isin(models[: SHOWN_RUNS + 1])]
+        words = [
+            f"{row['label']} {row['value_percent']:.2f} % at {row['num_fewshot']} shots"
+            for row in records(kept)
+        ]
+        yield Chart(
+            "Evaluation results",
+            f"{metric_name(metric)}, {task}{_of(kept['label'].nunique(), len(models))}",
+            exact_match(kept, styles),
+            f"Accuracies with one standard error: {'; '.join(words)}.",
+        )
+
+
+def _deltas(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
+    deltas = default_filter_rows(report.deltas)
+    for (against, task, _), part in deltas.groupby(["against", "task", "metric"], sort=False):
+        kept, shown = _first(part)
+        words = [
+            f"{row['label']} at {row['num_fewshot']} shots {row['delta_points']:+.2f}, {row['verdict']}"
+            for row in records(kept)
+        ]
+        yield Chart(
+            "Deltas",
+            f"Difference from the {OPPONENTS[str(against)]}, {task}{shown}",
+            delta_forest(kept, styles, report.margin_points),
+            f"Differences in percentage points with 95 % intervals: {'; '.join(words)}.",
+        )
+
+
+def _learning(steps: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
+    if steps.empty:
+        return
+    curves = learning_curves_table(steps)
+    last = curves.dropna(subset=["reward_smoothed"]).drop_duplicates("run_name", keep="last")
+    words = [f"{row['label']} ends at {row['reward_smoothed']:.3f}" for row in records(last)]
+    yield Chart(
+        "Quality observations",
+        "Mean reward while training",
+        learning_curves(curves, styles, "prompts", "prompts trained on"),
+        f"Reward of sampled groups by prompts trained on, smoothed: {'; '.join(words) or 'too few steps'}.",
+    )
+
+
+def _ages(report: Report) -> Iterator[Chart]:
+    kept, shown = _first(report.staleness)
+    if kept.empty:
+        return
+    words = [f"{row['label']}: {row['share']:.0%} at age {row['off_policy_steps']}" for row in records(kept)]
+    yield Chart(
+        "Staleness",
+        f"Age of trained groups{shown}",
+        ages(kept),
+        f"Share of trained groups by age in optimizer steps. {'; '.join(words)}.",
+    )
+
+
+def _steps(report: Report, store: Store) -> pd.DataFrame:
+    """Steps of the first runs, with what figures of steps need of the run."""
+    timed = report.experiments[report.experiments["training_s"].notna()].head(SHOWN_RUNS)
+    return store.query(
+        "SELECT s.run_name, r.label, s.step, s.wall_s, s.prompts, s.reward_mean, "
+        "coalesce(r.sync_interval_steps, 1)::BIGINT AS sync_interval_steps "
+        "FROM steps AS s JOIN runs AS r USING (sweep, run_name) "
+        "WHERE sweep = ? AND list_contains(?, run_name) ORDER BY r.position, run_name, s.step",
+        [report.sweep, list(timed["run_name"])],
+    )
+
+
+def _timed(report: Report) -> int:
+    return int(report.experiments["training_s"].notna().sum())
+
+
+def _first(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Rows of the first runs, and the words that say so where there are more."""
+    runs = frame["run_name"].unique()
+    return frame[frame["run_name"].isin(runs[:SHOWN_RUNS])], _of(min(len(runs), SHOWN_RUNS), len(runs))
+
+
+def _of(drawn: int, there: int) -> str:
+    return f", the first {drawn} of {there}" if drawn < there else ""

@@ -1,0 +1,91 @@
+"""What a reader must know before the numbers: what is missing, and what is doubtful."""
+
+import time
+from collections.abc import Iterator
+
+import pandas as pd
+
+from results.store import records
+
+SILENT_AFTER_S = 60.0
+"""A run that says it is running and has given no sign of life for so long has probably died."""
+_NAMED = 8
+"""So many runs or files of a kind are named one by one; more are counted."""
+
+
+def notices(experiments: pd.DataFrame, overlapping: pd.DataFrame, quarantine: pd.DataFrame) -> list[str]:
+    """Sentences, the most important first.
+
+    Args:
+        experiments: view `run_summary`.
+        overlapping: `results.tables.speed.overlapping_runs`.
+        quarantine: files with lines that cannot be read: `path, lines`.
+    """
+    return [
+        *_unfinished(experiments),
+        *_profiles(experiments),
+        *_overlapping(experiments, overlapping),
+        *_unread(quarantine),
+    ]
+
+
+def _unfinished(experiments: pd.DataFrame) -> Iterator[str]:
+    """How many runs are missing; which, and why."""
+    feasible = experiments[experiments["state"] != "infeasible"]
+    done = feasible[feasible["state"] == "succeeded"]
+    if len(done) < len(feasible):
+        yield f"{len(done)} of {len(feasible)} runs have finished: this report is partial."
+    for state, part in experiments[experiments["state"] != "succeeded"].groupby("state", sort=False):
+        if len(part) > _NAMED:
+            yield f"{len(part)} runs are {state}; `sweepctl status` names them and says why."
+            continue
+        for row in records(part):
+            because = f": {row['reason']}" if isinstance(row["reason"], str) else ""
+            at = f", step {row['steps_done']} of {row['max_steps']}" if row["steps_done"] else ""
+            silence = _silence(row["heartbeat_unix"]) if state == "running" else ""
+            yield f"{row['label']} is {state}{at}{because}.{silence}"
+
+
+def _profiles(experiments: pd.DataFrame) -> Iterator[str]:
+    """Nobody may take the built-in model's numbers for another's, least of all in one table."""
+    profiles = experiments["profile"].dropna()
+    if profiles.nunique() > 1:
+        counts = ", ".join(f"{name} ({count})" for name, count in profiles.value_counts(sort=False).items())
+        yield f"The runs are of different profiles: {counts}. They may differ in more than their knobs."
+
+
+def _overlapping(experiments: pd.DataFrame, overlapping: pd.DataFrame) -> Iterator[str]:
+    shared = overlapping.merge(experiments[["run_name", "label"]], on="run_name")
+    if shared.empty:
+        return
+    labels = sorted(shared["label"])
+    who = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels)} runs"
+    yield f"{who} ran at the same time on cores they shared: their speed is not that of a run alone."
+
+
+def _unread(quarantine: pd.DataFrame) -> Iterator[str]:
+    for path, lines in list(zip(quarantine["path"], quarantine["lines"], strict=True))[:_NAMED]:
+        yield f"{path}: {lines} unreadable; table `quarantine` says where and why."
+    if len(quarantine) > _NAMED:
+        yield (
+            f"{quarantine['lines'].sum()} lines of {len(quarantine)} files are unreadable in all; "
+            "table `quarantine` has them."
+        )
+
+
+def _silence(heartbeat_unix: float) -> str:
+    """A word on a running run that has gone silent; whether its process lives is for sweepctl to find out."""
+    silent_s = time.time() - heartbeat_unix
+    return (
+        f" No sign of life for {_rough(silent_s)}; see `sweepctl status`."
+        if silent_s > SILENT_AFTER_S
+        else ""
+    )
+
+
+def _rough(seconds: float) -> str:
+    """A duration in the largest unit it has two of: `95 min`, `7 h`, `5 days`."""
+    for size, unit in ((86400, "days"), (3600, "h")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 60:.0f} min"

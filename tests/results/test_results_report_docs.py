@@ -1,0 +1,78 @@
+"""docs/report.md names every table, every name of a gate, and every sentence."""
+
+import re
+from pathlib import Path
+
+from factories.sweep_factory import write_synthetic_sweep
+
+from results.expressions import ExpressionError
+from results.ingest import ingest
+from results.report.build import build_report
+from results.report.gate_reader import read_gate
+from results.report.gate_rows import NAMES, VOCABULARY
+from results.report.rows import TABLES
+from results.store import Store
+
+TEXT = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
+KEYS = ("optim.lr", "max_staleness")
+
+
+def part(heading):
+    return TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_every_table_is_listed():
+    listed = re.findall(r"`(\w+)`", part("Tables of JSON and CSV").split(". The schema")[0])
+    assert listed == list(TABLES)
+
+
+def test_every_name_of_a_gate_stands_at_its_prefix():
+    rows = re.findall(r"^\| `(\w+)\.` \| [^|]* \| (.*) \|$", part("Gates"), re.MULTILINE)
+    documented = {prefix: set(re.findall(r"`([a-z_]\w*)`", names)) for prefix, names in rows}
+    for prefix, names in NAMES.items():
+        if prefix == "run":
+            assert documented[prefix] == {"experiments"}
+            continue
+        found = documented[prefix] | {
+            f"{name}{end}"
+            for name in ("prompts_per_s", "completion_tokens_per_s", "step_time")
+            for end in ("_low", "_high")
+            if prefix == "speedup"
+        }
+        assert found - {"_low", "_high"} == set(names), prefix
+
+
+def test_every_word_is_documented():
+    words = {word for name, words in VOCABULARY.items() if "state" not in name for word in words}
+    assert all(f"`{word}`" in part("Gates") for word in words)
+
+
+def test_every_gate_of_the_page_can_be_read():
+    gates = re.findall(r'--gate "(.*)"', TEXT) + re.findall(
+        r"^    ((?:all|min|count)\(.*)$", TEXT, re.MULTILINE
+    )
+    assert len(gates) == 4
+    for gate in gates:
+        try:
+            read_gate(gate, KEYS)
+        except ExpressionError as error:
+            raise AssertionError(gate) from error
+
+
+def test_every_sentence_of_a_report_is_one_of_the_page(tmp_path):
+    write_synthetic_sweep(tmp_path, finished=False, steps=16, questions=20)
+    ingest(tmp_path)
+    report = build_report(Store(tmp_path))
+    patterns = [
+        _pattern(row) for row in re.findall(r"^\| (.*) \| .* \|$", part("Sentences"), re.MULTILINE)[1:]
+    ]
+    said = (*report.observations, *report.conclusions)
+    assert len(said) > 10
+    for sentence in said:
+        assert any(pattern.search(sentence) for pattern in patterns), sentence
+
+
+def _pattern(row):
+    """A row of the page as an expression: its longest run of fixed words."""
+    pieces = re.split(r"…x?|\*\w+\*|`\w+`|\b[abcmnAB]\b|±?margin| / |\(|\)", row)
+    return re.compile(re.escape(max((piece.strip(" .,;:") for piece in pieces), key=len)))
