@@ -1,50 +1,36 @@
-"""Statistics of single runs that SQL cannot do, computed once when a run's rows have changed.
+"""Sums and statistics of single runs, computed once when a run's rows have changed.
 
-    steps --step_modes--> table step_modes        sync_cycles --log_rate--> table run_rates
+    steps, groups, spans --derive_totals.sql--> run_totals     steps --step_modes--> step_modes
+    sync_cycles --log_rate--> run_rates                        steps --climb--> run_climbs
+                                                               steps --age_trends--> age_trends
 
 They are part of the store, so a report over a thousand runs only reads them.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from results.files.rows import insert_rows
-from results.statistics.modes import StepModes, step_modes
+from results.migration import read_schema
+from results.stale import Run
+from results.statistics.age_trends import age_trends
+from results.statistics.first_passage import climb
+from results.statistics.modes import step_modes
 from results.statistics.rates import log_rate
-from trainer.config import RunConfig
-from trainer.schedule import Schedule
 
 UNITS = ("steps", "prompts", "completion_tokens")
 """Work that a rate counts: columns of view `sync_cycles`."""
+_TABLES = ("run_totals", "run_rates", "step_modes", "run_climbs", "age_trends")
+_TOTALS = read_schema(["derive_totals.sql"])
 _RUNS_AT_ONCE = 64
 """So many in a transaction: what is done stays done when the ingest is ended."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """What is known of a run beside its trace."""
-
-    sweep: str
-    name: str
-    sync_interval_steps: int
-    schedule: Schedule | None
-    """None where the configuration is incomplete, as that of an imported run may be."""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What its rows are found by."""
-        return self.sweep, self.name
-
-
-def derive(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring the derived tables up to date with the rows they come from."""
-    stale = _stale(connection)
+def derive(connection: duckdb.DuckDBPyConnection, stale: Sequence[Run]) -> None:
+    """Compute the derived rows of these runs again."""
     for first in range(0, len(stale), _RUNS_AT_ONCE):
         runs = stale[first : first + _RUNS_AT_ONCE]
         connection.begin()
@@ -56,53 +42,33 @@ def derive(connection: duckdb.DuckDBPyConnection) -> None:
             raise
 
 
-def _stale(connection: duckdb.DuckDBPyConnection) -> list[Run]:
-    """Runs whose trace was read since, or whose sync interval is another."""
-    rows = connection.execute(
-        """
-        SELECT sweep, run_name, max(coalesce(r.sync_interval_steps, 1)), any_value(r.config) FROM (
-            SELECT sweep, run_name FROM stale_runs
-            UNION
-            SELECT m.sweep, m.run_name FROM step_modes AS m JOIN runs AS r USING (sweep, run_name)
-            WHERE m.sync_interval_steps <> coalesce(r.sync_interval_steps, 1)
-        ) LEFT JOIN runs AS r USING (sweep, run_name)
-        GROUP BY sweep, run_name ORDER BY sweep, run_name
-        """
-    ).fetchall()
-    return [Run(sweep, name, interval, _schedule(config)) for sweep, name, interval, config in rows]
-
-
-def _schedule(config: str | None) -> Schedule | None:
-    with suppress(ValidationError):
-        return RunConfig.model_validate_json(config or "{}").schedule
-    return None
-
-
 def _derive(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
-    steps = dict(_by_run(connection, "steps", "step, t", runs))
-    cycles = dict(_by_run(connection, "sync_cycles", "cycle", runs))
-    sweeps, names = _names(runs)
-    for table in ("step_modes", "run_rates", "stale_runs"):
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE chosen AS SELECT unnest(?) AS sweep, unnest(?) AS run_name",
+        _names(runs),
+    )
+    for table in (*_TABLES, "stale_runs"):
         connection.execute(
-            f"DELETE FROM {table} WHERE (sweep, run_name) IN (SELECT (unnest(?), unnest(?)))", [sweeps, names]
+            f"DELETE FROM {table} WHERE (sweep, run_name) IN (SELECT (sweep, run_name) FROM chosen)"
         )
-    rows = [
-        _modes_row(run, step_modes(steps[run.key], run.sync_interval_steps, schedule=run.schedule))
-        for run in runs
-        if run.key in steps
-    ]
-    insert_rows(connection, "step_modes", rows)
+    connection.execute(_TOTALS)
+    cycles = dict(_by_run(connection, "sync_cycles", "cycle"))
     rates = [_rate_row(run, cycles[run.key], unit) for run in runs if run.key in cycles for unit in UNITS]
     insert_rows(connection, "run_rates", rates)
+    steps = dict(_by_run(connection, "steps", "step, t"))
+    with_steps = [(run, steps[run.key]) for run in runs if run.key in steps]
+    insert_rows(connection, "step_modes", [_modes_row(run, of_run) for run, of_run in with_steps])
+    insert_rows(connection, "run_climbs", [_climb_row(run, of_run) for run, of_run in with_steps])
+    trends = [row for run, of_run in with_steps for row in _trend_rows(run, of_run)]
+    insert_rows(connection, "age_trends", trends)
 
 
 def _by_run(
-    connection: duckdb.DuckDBPyConnection, table: str, order: str, runs: Sequence[Run]
+    connection: duckdb.DuckDBPyConnection, table: str, order: str
 ) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
-    """The rows of each run that has some, in order."""
+    """The rows of each chosen run that has some, in order."""
     frame = connection.execute(
-        f"FROM {table} WHERE (sweep, run_name) IN (SELECT (unnest(?), unnest(?))) ORDER BY {order}",
-        _names(runs),
+        f"FROM {table} WHERE (sweep, run_name) IN (SELECT (sweep, run_name) FROM chosen) ORDER BY {order}"
     ).df()
     for (sweep, name), part in frame.groupby(["sweep", "run_name"], sort=False):
         yield (str(sweep), str(name)), part
@@ -112,7 +78,8 @@ def _names(runs: Sequence[Run]) -> list[list[str]]:
     return [[run.sweep for run in runs], [run.name for run in runs]]
 
 
-def _modes_row(run: Run, found: StepModes) -> dict[str, object]:
+def _modes_row(run: Run, steps: pd.DataFrame) -> dict[str, object]:
+    found = step_modes(steps, run.sync_interval_steps, schedule=run.schedule)
     return {
         "sweep": run.sweep,
         "run_name": run.name,
@@ -131,6 +98,34 @@ def _modes_row(run: Run, found: StepModes) -> dict[str, object]:
         "explained_by": found.explained_by,
         "sentence": found.sentence,
     }
+
+
+def _climb_row(run: Run, steps: pd.DataFrame) -> dict[str, object]:
+    found = climb(steps["wall_s"].to_numpy(np.float64), steps["reward_mean"].to_numpy(np.float64))
+    return {
+        "sweep": run.sweep,
+        "run_name": run.name,
+        "elapsed_s": found.elapsed_s.tolist(),
+        "best": found.best.tolist(),
+        "training_s": found.training_s,
+        "first_fifth": _finite(found.first_fifth),
+        "last_fifth": _finite(found.last_fifth),
+    }
+
+
+def _trend_rows(run: Run, steps: pd.DataFrame) -> list[dict[str, object]]:
+    return [
+        {
+            "sweep": run.sweep,
+            "run_name": run.name,
+            "place": place,
+            "metric": found.metric,
+            "blocks": found.blocks,
+            "rank_correlation": _finite(found.rank_correlation),
+            "p": _finite(found.p),
+        }
+        for place, found in enumerate(age_trends(steps))
+    ]
 
 
 def _rate_row(run: Run, cycles: pd.DataFrame, unit: str) -> dict[str, object]:

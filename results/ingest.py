@@ -18,11 +18,11 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from results.database import ONE_THREAD, is_cut_off, is_damage, is_other_format, quoted
-from results.derived import derive
 from results.files.ledger import Changes
 from results.files.reading import read_sources
 from results.files.tail import Stamp
 from results.migration import NewerStoreError, create_schema, refuse_newer, schema_version, why_rebuild
+from results.stale import stale_runs
 from trainer.errors import SweepctlError
 from trainer.paths import store_path
 
@@ -121,7 +121,10 @@ def _update(runs_dir: Path, work: Path, because: str | None) -> IngestReport:
         # DuckDB holds what is committed in memory until then; much less has it write the same blocks again.
         connection.execute("SET checkpoint_threshold = '64MB'")
         changes = read_sources(connection, runs_dir)
-        derive(connection)
+        if stale := stale_runs(connection):
+            from results.derived import derive  # noqa: PLC0415 - scipy is slow to import, and news are rare
+
+            derive(connection, stale)
     finally:
         connection.close()  # with it all is in the file, and the log beside it is gone
     return _report(runs_dir, changes, because or outdated, _publish(work, store_path(runs_dir)))

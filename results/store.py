@@ -104,4 +104,5 @@ class Store:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of a small frame as dictionaries."""
     names = [str(name) for name in frame.columns]
-    return [dict(zip(names, row, strict=True)) for row in frame.itertuples(index=False, name=None)]
+    columns = [frame.iloc[:, place].tolist() for place in range(len(names))]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

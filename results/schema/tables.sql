@@ -316,6 +316,40 @@ CREATE TABLE stale_runs (
     run_name VARCHAR NOT NULL
 );
 
+-- Sums over all rows of a run: derive_totals.sql. View run_summary has them beside the run's settings.
+CREATE TABLE run_totals (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    steps_done BIGINT,
+    training_s DOUBLE,
+    step_mean_s DOUBLE,
+    step_median_s DOUBLE,
+    step_std_s DOUBLE,
+    step_min_s DOUBLE,
+    step_max_s DOUBLE,
+    prompts BIGINT,
+    completions BIGINT,
+    prompt_tokens BIGINT,
+    completion_tokens BIGINT,
+    wait_s DOUBLE,
+    drain_s DOUBLE,
+    learn_s DOUBLE,
+    sync_s DOUBLE,
+    checkpoint_s DOUBLE,
+    other_s DOUBLE,
+    off_policy_steps_mean DOUBLE,
+    off_policy_steps_max BIGINT,
+    truncated_fraction DOUBLE,
+    reward_first_fifth DOUBLE,
+    reward_last_fifth DOUBLE,
+    groups_dispatched BIGINT,
+    groups_trained BIGINT,
+    groups_filtered BIGINT,
+    groups_wasted BIGINT,
+    trained_token_share DOUBLE,
+    engine_busy_s DOUBLE                -- in which at least one request ran
+);
+
 -- results.statistics.modes, one row per run with steps.
 CREATE TABLE step_modes (
     sweep VARCHAR NOT NULL,
@@ -345,4 +379,26 @@ CREATE TABLE run_rates (
     log_rate DOUBLE,                    -- of work per second
     variance DOUBLE,                    -- of log_rate; NULL below eight cycles
     degrees_of_freedom DOUBLE
+);
+
+-- results.statistics.first_passage: how a run's reward rose, at the steps at which it was higher than before.
+CREATE TABLE run_climbs (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    elapsed_s DOUBLE[] NOT NULL,
+    best DOUBLE[] NOT NULL,             -- trailing mean reward then
+    training_s DOUBLE NOT NULL,
+    first_fifth DOUBLE,                 -- mean reward over a fifth of the steps
+    last_fifth DOUBLE
+);
+
+-- results.statistics.age_trends, one row per metric of a run in which the age varies.
+CREATE TABLE age_trends (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    place BIGINT NOT NULL,              -- of the metric among the others
+    metric VARCHAR NOT NULL,
+    blocks BIGINT NOT NULL,
+    rank_correlation DOUBLE,
+    p DOUBLE
 );

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import rankdata
 
 from results.statistics.positions import held_back_positions, position_share, position_test, split_positions
 from results.statistics.sequential import LEVEL, sequential_p
@@ -178,8 +177,8 @@ def _association(values: FloatArray, kinds: IntArray, rng: np.random.Generator) 
     count = len(kinds)
     blocks = np.arange(count) * max(count // _BLOCK, 1) // count
     sizes = np.bincount(blocks)
-    ranks = rankdata(values, axis=1)
-    ranks -= (np.stack([np.bincount(blocks, row) for row in ranks]) / sizes)[:, blocks]
+    ranks = pd.DataFrame(values).rank(axis=1).to_numpy()
+    ranks = ranks - (np.stack([np.bincount(blocks, row) for row in ranks]) / sizes)[:, blocks]
     norms = np.linalg.norm(ranks, axis=1)
     ranks /= np.where(norms > 0, norms, 1.0)[:, None]
     observed = np.abs(ranks @ kinds)

@@ -18,9 +18,9 @@ class Climb:
     """A run's rewards on the way up."""
 
     elapsed_s: FloatArray
-    """Training time at the end of each step from the `WINDOW_STEPS`th on."""
+    """Training time at the end of each step at which the trailing mean reward was higher than ever before."""
     best: FloatArray
-    """Highest trailing mean reward until then, same shape."""
+    """That mean, same shape; it rises."""
     training_s: float
     """Of all steps."""
     first_fifth: float
@@ -51,10 +51,12 @@ def climb(seconds: FloatArray, rewards: FloatArray) -> Climb:
         total = float(elapsed[-1]) if len(elapsed) else 0.0
         return Climb(nothing, nothing, total, float("nan"), float("nan"))
     smooth = np.convolve(rewards, np.full(WINDOW_STEPS, 1 / WINDOW_STEPS), mode="valid")
+    best = np.fmax.accumulate(np.where(np.isnan(smooth), -np.inf, smooth))
+    higher = best > np.concatenate([[-np.inf], best[:-1]])
     fifth = len(rewards) // 5
     return Climb(
-        elapsed_s=elapsed[WINDOW_STEPS - 1 :],
-        best=np.fmax.accumulate(np.where(np.isnan(smooth), -np.inf, smooth)),
+        elapsed_s=elapsed[WINDOW_STEPS - 1 :][higher],
+        best=best[higher],
         training_s=float(elapsed[-1]),
         first_fifth=float(rewards[: -(-len(rewards) // 5)].mean()),
         last_fifth=float(rewards[-fifth:].mean()),

@@ -104,18 +104,8 @@ def _log_rates(of_unit: pd.DataFrame, runs: pd.Series) -> LogRates:
 
 def _climbs(store: Store, sweep: str) -> dict[str, Climb]:
     """How each run's reward rose, by name."""
-    runs = store.query(
-        """
-        SELECT run_name, list(wall_s ORDER BY step) AS seconds,
-            list(coalesce(reward_mean, 'nan'::DOUBLE) ORDER BY step) AS rewards
-        FROM steps WHERE sweep = ? GROUP BY run_name
-        """,
-        [sweep],
-    )
-    return {
-        name: climb(np.asarray(seconds, dtype=np.float64), np.asarray(rewards, dtype=np.float64))
-        for name, seconds, rewards in runs.itertuples(index=False, name=None)
-    }
+    found = store.query("SELECT * EXCLUDE (sweep) FROM run_climbs WHERE sweep = ?", [sweep])
+    return {name: Climb(*rest) for name, *rest in found.itertuples(index=False, name=None)}
 
 
 def _with_time_to_reward(table: pd.DataFrame, climbs: dict[str, Climb]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,13 +14,13 @@ from rich.console import Console
 
 from sweepctl.errors import suggestion
 from sweepctl.files import write_atomically
-from sweepctl.spec.keys import leaf_keys
 from sweepctl.watching.status import find_sweep
 from trainer.errors import ConfigError
 
 if TYPE_CHECKING:
     from results.report.build import Report
     from results.report.gate import GateOutcome
+    from results.report.gate_reader import Gate
     from results.store import Store
 
 _T = TypeVar("_T")
@@ -62,19 +63,30 @@ def print_report(runs_dir: Path, request: ReportRequest) -> bool:
     from results.ingest import ingest  # noqa: PLC0415 - duckdb and scipy are slow to import
     from results.report.build import build_report  # noqa: PLC0415
     from results.report.chosen import compared_with  # noqa: PLC0415
-    from results.report.gate import check_gate  # noqa: PLC0415
-    from results.report.gate_reader import read_gate  # noqa: PLC0415
     from results.store import Store  # noqa: PLC0415
 
-    gate = _named("--gate", lambda: read_gate(request.gate or "", leaf_keys())) if request.gate else None
+    gate = _named("--gate", partial(_gate, request.gate)) if request.gate else None
     ingest(runs_dir)
     published = Store(runs_dir)
     chosen = compared_with(published, name, request.baseline) if request.baseline else nullcontext(published)
     with chosen as store:
         report = build_report(store, name)
-        outcome = _named("--gate", lambda: check_gate(gate, report)) if gate else None
+        outcome = _named("--gate", partial(_checked, gate, report)) if gate else None
         _write(report, store, request, output_format, outcome)
     return _told(outcome)
+
+
+def _gate(text: str) -> "Gate":
+    from results.report.gate_reader import read_gate  # noqa: PLC0415
+    from sweepctl.spec.keys import leaf_keys  # noqa: PLC0415 - asks the trainer's models for all their keys
+
+    return read_gate(text, leaf_keys())
+
+
+def _checked(gate: "Gate", report: "Report") -> "GateOutcome":
+    from results.report.gate import check_gate  # noqa: PLC0415
+
+    return check_gate(gate, report)
 
 
 def _format(request: ReportRequest) -> str:

@@ -12,11 +12,12 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from results.ingest import ingest
+from results.statistics.age_trends import METRICS
 from results.statistics.families import holm_within
 from results.statistics.selection import MIN_BLOCKS, matched_means
 from results.statistics.trend import BLOCK_STEPS, block_trends
 from results.store import Store, records
-from results.tables.ages import METRICS, age_effects_table, age_trends_table, ages_across_runs
+from results.tables.ages import age_effects_table, age_trends_table, ages_across_runs
 from results.tables.selection import QUANTITIES, VERSION_BLOCKS, bias_sentences, bias_table
 from results.tables.staleness import WASTED, ages_table, fates_table, staleness_table, waste_table
 from trainer.config import RunConfig

@@ -1,0 +1,63 @@
+-- Table run_totals for the runs of the temporary table `chosen` (sweep, run_name): sums over all their rows,
+-- so that a report over a thousand runs need not add up a million steps.
+INSERT INTO run_totals BY NAME
+WITH their_steps AS (FROM steps SEMI JOIN chosen USING (sweep, run_name)),
+per_run AS (
+    SELECT
+        sweep, run_name, count(*) AS steps_done, sum(wall_s) AS training_s,
+        avg(wall_s) AS step_mean_s, median(wall_s) AS step_median_s, stddev_samp(wall_s) AS step_std_s,
+        min(wall_s) AS step_min_s, max(wall_s) AS step_max_s,
+        sum(prompts)::BIGINT AS prompts, sum(completions)::BIGINT AS completions,
+        sum(prompt_tokens)::BIGINT AS prompt_tokens, sum(completion_tokens)::BIGINT AS completion_tokens,
+        sum(wait_s) AS wait_s, sum(drain_s) AS drain_s, sum(learn_s) AS learn_s, sum(sync_s) AS sync_s,
+        sum(checkpoint_s) AS checkpoint_s, sum(other_s) AS other_s,
+        sum(off_policy_steps_mean * prompts) / sum(prompts) AS off_policy_steps_mean,
+        max(off_policy_steps_max) AS off_policy_steps_max,
+        avg(truncated_fraction) AS truncated_fraction
+    FROM their_steps GROUP BY sweep, run_name
+),
+fifths AS (
+    SELECT sweep, run_name,
+        avg(reward_mean) FILTER (part = 1) AS reward_first_fifth,
+        avg(reward_mean) FILTER (part = 5) AS reward_last_fifth
+    FROM (
+        SELECT sweep, run_name, reward_mean,
+            ntile(5) OVER (PARTITION BY sweep, run_name ORDER BY step) AS part
+        FROM their_steps
+    )
+    GROUP BY sweep, run_name
+),
+their_fates AS (
+    SELECT d.sweep, d.run_name, coalesce(g.fate, 'unresolved') AS fate, g.completion_tokens
+    FROM (FROM dispatches SEMI JOIN chosen USING (sweep, run_name)) AS d
+    LEFT JOIN (FROM groups SEMI JOIN chosen USING (sweep, run_name)) AS g USING (sweep, run_name, group_id)
+),
+per_fate AS (
+    SELECT sweep, run_name, count(*) AS groups_dispatched,
+        count(*) FILTER (fate = 'trained') AS groups_trained,
+        count(*) FILTER (fate = 'filtered') AS groups_filtered,
+        -- discarded: an attempt was cut off, which says nothing of the settings
+        count(*) FILTER (fate NOT IN ('trained', 'filtered', 'unresolved', 'discarded')) AS groups_wasted,
+        sum(completion_tokens) FILTER (fate = 'trained')
+            / sum(completion_tokens) FILTER (fate <> 'discarded') AS trained_token_share
+    FROM their_fates GROUP BY sweep, run_name
+),
+generating AS (
+    SELECT sweep, run_name, start_s, end_s,
+        max(end_s) OVER (
+            PARTITION BY sweep, run_name ORDER BY start_s, end_s
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS reached_s
+    FROM spans SEMI JOIN chosen USING (sweep, run_name) WHERE lane = 'engine' AND name = 'generate'
+),
+busy AS (
+    -- Seconds in which at least one request ran: the union of the engine's `generate` spans.
+    SELECT sweep, run_name,
+        sum(greatest(0, end_s - greatest(start_s, coalesce(reached_s, start_s)))) AS engine_busy_s
+    FROM generating GROUP BY sweep, run_name
+)
+FROM chosen
+LEFT JOIN per_run USING (sweep, run_name)
+LEFT JOIN fifths USING (sweep, run_name)
+LEFT JOIN per_fate USING (sweep, run_name)
+LEFT JOIN busy USING (sweep, run_name);
