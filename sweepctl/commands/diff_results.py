@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweepctl.commands.up_to_date import bring_up_to_date
+
 if TYPE_CHECKING:
     from results.store import Store
 
@@ -74,10 +76,9 @@ class Results:
 
 def compare_results(runs_dir: Path, first: RunKey, second: RunKey) -> Results:
     """Both runs' figures and accuracies, from a store that is brought up to date first."""
-    from results.ingest import ingest  # noqa: PLC0415 - duckdb is slow to import
-    from results.store import Store  # noqa: PLC0415
+    from results.store import Store  # noqa: PLC0415 - duckdb is slow to import
 
-    ingest(runs_dir)
+    bring_up_to_date(runs_dir)
     store = Store(runs_dir)
     figures = [
         figure

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sweepctl.commands.up_to_date import bring_up_to_date
 from sweepctl.errors import suggestion
 from trainer.errors import ConfigError
 from trainer.paths import store_path
@@ -67,9 +68,7 @@ def print_query(runs_dir: Path, sql: str, *, as_json: bool, csv: bool) -> None:
     text = sys.stdin.read() if sql == "-" else sql
     import duckdb  # noqa: PLC0415 - slow to import
 
-    from results.ingest import ingest  # noqa: PLC0415
-
-    ingest(runs_dir)
+    bring_up_to_date(runs_dir)
     with _open(store_path(runs_dir)) as connection:
         try:
             answer = _ask(connection, text)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
+from sweepctl.commands.up_to_date import bring_up_to_date
 from sweepctl.errors import suggestion
 from sweepctl.files import write_atomically
 from sweepctl.watching.status import find_sweep
@@ -60,15 +61,15 @@ def print_report(runs_dir: Path, request: ReportRequest) -> bool:
     output_format = _format(request)
     _check_out(request, output_format)
     name = find_sweep(runs_dir, request.sweep).name
-    from results.ingest import ingest  # noqa: PLC0415 - duckdb and scipy are slow to import
-    from results.report.build import build_report  # noqa: PLC0415
+    from results.report.build import build_report  # noqa: PLC0415 - duckdb and scipy are slow to import
     from results.report.chosen import compared_with  # noqa: PLC0415
     from results.store import Store  # noqa: PLC0415
 
-    gate = _named("--gate", partial(_gate, request.gate)) if request.gate else None
-    ingest(runs_dir)
+    gate = _named("--gate", partial(_gate, request.gate)) if request.gate is not None else None
+    bring_up_to_date(runs_dir)
     published = Store(runs_dir)
-    chosen = compared_with(published, name, request.baseline) if request.baseline else nullcontext(published)
+    asked = request.baseline is not None
+    chosen = compared_with(published, name, request.baseline or "") if asked else nullcontext(published)
     with chosen as store:
         report = build_report(store, name)
         outcome = _named("--gate", partial(_checked, gate, report)) if gate else None
@@ -91,12 +92,22 @@ def _checked(gate: "Gate", report: "Report") -> "GateOutcome":
 
 def _format(request: ReportRequest) -> str:
     """The format that was asked for, or that the file's name asks for."""
-    if request.output_format is None:
-        return _SUFFIXES.get(request.out.suffix.lower(), "terminal") if request.out else "terminal"
-    if request.output_format not in FORMATS:
-        advice = suggestion(request.output_format, FORMATS)
-        raise ConfigError(f"--format {request.output_format}: there is {', '.join(FORMATS)}; {advice}")
-    return request.output_format
+    if request.output_format is not None:
+        if request.output_format not in FORMATS:
+            advice = suggestion(request.output_format, FORMATS)
+            raise ConfigError(f"--format {request.output_format}: there is no such format; {advice}")
+        return request.output_format
+    if request.table is not None:
+        return "csv"
+    if request.out is None or not request.out.suffix or not _is_regular(request.out):
+        return "terminal"
+    found = _SUFFIXES.get(request.out.suffix.lower())
+    if found is None:
+        known = ", ".join(_SUFFIXES)
+        raise ConfigError(
+            f"--out {request.out}: no format ends in {request.out.suffix}; give --format, or {known}"
+        )
+    return found
 
 
 def _check_out(request: ReportRequest, output_format: str) -> None:
@@ -116,6 +127,8 @@ def _check_out(request: ReportRequest, output_format: str) -> None:
         raise ConfigError(f"--out {out}: CSV without --table is a file a table; name a folder, or a --table")
     if output_format == "html" and out is None:
         raise ConfigError("--format html: name a file with --out, such as --out report.html")
+    if out is not None and out.is_dir() and (output_format != "csv" or request.table is not None):
+        raise ConfigError(f"--out {out}: this is a folder; name a file in it")
     if out is not None and not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.parent}; make it, or name another file")
 
@@ -188,12 +201,22 @@ def _text(
 
 
 def _save(path: Path, text: str) -> None:
+    """Into a file, replaced whole; where a link leads to; into a device or a pipe as it is."""
+    target = path.resolve() if path.is_symlink() else path
     try:
-        write_atomically(path, text)
+        if _is_regular(target):
+            write_atomically(target, text)
+        else:
+            target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"--out {path}: cannot be written: {error.strerror}; name a file that you may write"
         ) from None
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether a file may take the place of what is there."""
+    return path.is_file() or not path.exists()
 
 
 def _named(option: str, read: Callable[[], _T]) -> _T:

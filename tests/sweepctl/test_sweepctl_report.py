@@ -3,11 +3,14 @@
 import csv
 import io
 import json
+import os
+import subprocess
 import sys
 
 import pytest
 from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
 
+from results.ingest import IngestError
 from results.report.rows import TABLES
 from sweepctl.cli import main
 
@@ -74,11 +77,11 @@ def test_csv_is_one_table_on_stdout_or_in_a_file(report, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--format", "htlm"], "--format htlm: there is terminal, md, html, json, csv; did you mean 'html'?"),
+        (["--format", "htlm"], "--format htlm: there is no such format; did you mean 'html'?"),
         (["--format", "html"], "--format html: name a file with --out"),
         (["--format", "csv"], "--format csv: there are several tables; name one with --table, or a folder"),
         (["--out", "tables.csv"], "--out tables.csv: CSV without --table is a file a table; name a folder"),
-        (["--table", "speedups"], "--table speedups: tables are for --format csv, not terminal"),
+        (["--json", "--table", "speedups"], "--table speedups: tables are for --format csv, not json"),
         (["--format", "csv", "--table", "speedup"], "--table speedup: no such table; did you mean speedups?"),
         (["--json", "--format", "md"], "--json and --format md: give one of them"),
         (["--out", "nowhere/report.md"], "there is no folder nowhere; make it, or name another file"),
@@ -128,3 +131,52 @@ def test_a_chosen_run_can_be_asked_for_in_the_gate(report):
     )
     assert code == 3, "two of three have other numbers of prompts"
     assert "Speedup against the chosen run" in out
+
+
+def test_a_link_stays_a_link_and_a_device_a_device(report, tmp_path):
+    (tmp_path / "real.md").write_text("old")
+    (tmp_path / "link.md").symlink_to(tmp_path / "real.md")
+    assert report("--out", tmp_path / "link.md")[0] == 0
+    assert (tmp_path / "link.md").is_symlink()
+    assert (tmp_path / "real.md").read_text().startswith("# Sweep")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True)
+    assert report("--out", pipe, "--format", "md")[0] == 0
+    assert reader.communicate(timeout=30)[0].startswith("# Sweep")
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("option", ["--gate", "--baseline"])
+def test_an_option_left_empty_is_not_an_option_left_out(report, option):
+    """`--gate "$GATE"` with GATE unset must not pass for ever."""
+    code, out, err = report(option, "")
+    assert (code, out) == (2, "") and option in err
+
+
+def test_an_ending_that_no_format_has_is_refused_before_anything_is_written(report, tmp_path):
+    code, _, err = report("--out", tmp_path / "report.pdf")
+    assert code == 2 and ".html" in err
+    assert list(tmp_path.iterdir()) == []
+    code, _, err = report("--out", tmp_path)
+    assert code == 2 and "name a file in it" in err
+
+
+def test_a_table_alone_is_csv(report):
+    code, out, _ = report("--table", "speedups")
+    assert code == 0 and next(csv.reader(io.StringIO(out)))[0] == "label"
+
+
+def test_results_on_a_disk_that_is_read_only_are_shown_as_they_are(report, runs_dir, monkeypatch):
+    assert report()[0] == 0
+
+    def refuse(runs_dir):
+        raise IngestError(f"{runs_dir}: Read-only file system")
+
+    monkeypatch.setattr("results.ingest.ingest", refuse)
+    assert report()[0] == 1, "the folder can be written: something else is wrong"
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != runs_dir and access(path, mode))
+    code, out, err = report()
+    assert code == 0 and "Training speed" in out
+    assert "not brought up to date" in err and "Read-only" in err
