@@ -84,6 +84,7 @@ def _modes_row(run: Run, steps: pd.DataFrame) -> dict[str, object]:
         "sweep": run.sweep,
         "run_name": run.name,
         "sync_interval_steps": run.sync_interval_steps,
+        "config_md5": run.config_md5,
         "steps": found.steps,
         "modes": len(found.modes),
         "mode_seconds": [mode.seconds for mode in found.modes],

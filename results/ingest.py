@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 from filelock import FileLock, Timeout
 
-from results.database import ONE_THREAD, is_cut_off, is_damage, is_other_format, quoted
+from results.database import ONE_THREAD, is_cut_off, is_damage, is_other_format, is_refused, quoted
 from results.files.ledger import Changes
 from results.files.reading import read_sources
 from results.files.tail import Stamp
@@ -101,18 +101,27 @@ def _ingest_locked(runs_dir: Path, rebuild: bool) -> IngestReport:
                 f"or `sweepctl ingest --rebuild` makes it again with this one"
             ) from error
         if not is_damage(error):
-            raise
+            raise _explained(error, work) from error
         because = f"it was damaged: {_first_line(error)}"
         _remove(work)
     try:
         return _update(runs_dir, work, because)
     except duckdb.Error as error:
-        if not is_damage(error):
-            raise
-        raise IngestError(
-            f"{work}: cannot be written ({_first_line(error)}); "
-            f"check the free space and the permissions of {runs_dir}"
-        ) from error
+        raise _explained(error, work) from error
+
+
+def _explained(error: duckdb.Error, work: Path) -> Exception:
+    """What to raise for an error that making the store again would not mend."""
+    if "Could not set lock" in str(error):
+        return IngestError(
+            f"{work}: another program has it open ({_first_line(error)}); close it there and try again"
+        )
+    if isinstance(error, duckdb.IOException) or is_refused(error) or is_damage(error):
+        return IngestError(
+            f"{work}: cannot be read or written ({_first_line(error)}); check the free space and the "
+            f"permissions of {work.parent}, and try again; `sweepctl ingest --rebuild` makes it again"
+        )
+    return error
 
 
 def _update(runs_dir: Path, work: Path, because: str | None) -> IngestReport:

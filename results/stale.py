@@ -19,6 +19,7 @@ class Run:
     sync_interval_steps: int
     schedule: Schedule | None
     """None where the configuration is incomplete, as that of an imported run may be."""
+    config_md5: str
 
     @property
     def key(self) -> tuple[str, str]:
@@ -27,19 +28,20 @@ class Run:
 
 
 def stale_runs(connection: duckdb.DuckDBPyConnection) -> list[Run]:
-    """Runs whose trace was read since, or whose sync interval is another."""
+    """Runs whose trace was read since, or whose configuration is another."""
     rows = connection.execute(
         """
-        SELECT sweep, run_name, max(coalesce(r.sync_interval_steps, 1)), any_value(r.config) FROM (
+        SELECT sweep, run_name, max(coalesce(r.sync_interval_steps, 1)), any_value(r.config),
+            md5(coalesce(any_value(r.config)::VARCHAR, '')) FROM (
             SELECT sweep, run_name FROM stale_runs
             UNION
             SELECT m.sweep, m.run_name FROM step_modes AS m JOIN runs AS r USING (sweep, run_name)
-            WHERE m.sync_interval_steps <> coalesce(r.sync_interval_steps, 1)
+            WHERE m.config_md5 <> md5(coalesce(r.config::VARCHAR, ''))
         ) LEFT JOIN runs AS r USING (sweep, run_name)
         GROUP BY sweep, run_name ORDER BY sweep, run_name
         """
     ).fetchall()
-    return [Run(sweep, name, interval, _schedule(config)) for sweep, name, interval, config in rows]
+    return [Run(sweep, name, interval, _schedule(config), md5) for sweep, name, interval, config, md5 in rows]
 
 
 def _schedule(config: str | None) -> Schedule | None:

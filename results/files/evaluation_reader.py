@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from results.files.evaluations import SAMPLES, evaluation_rows, sample_columns
+from results.files.evaluations import SAMPLES, Meta, evaluation_rows, read_metadata, sample_columns
 from results.files.ledger import Ledger
 from results.files.rows import Row, column_types, insert_arrow, insert_rows, storable
 from results.files.sources import Source
@@ -74,10 +74,12 @@ def _read_results(ledger: Ledger, touched: Sequence[tuple[Source, Source | None]
         ledger.release(source)
         ledger.remember(source)
         if meta is not None:
+            ledger.release(meta)
             ledger.remember(meta)
         ledger.count(source)
         try:
-            found, complaints = storable(types, evaluation_rows(ledger.path(source), ledger.runs_dir))
+            beside = _metadata(ledger, source, meta)
+            found, complaints = storable(types, evaluation_rows(ledger.path(source), beside, ledger.runs_dir))
         except BadFileError as error:
             found, complaints = [], [str(error)]
         except OSError as error:
@@ -86,6 +88,18 @@ def _read_results(ledger: Ledger, touched: Sequence[tuple[Source, Source | None]
         rows += found
         ledger.quarantine(source, [BadLine(0, complaint, "") for complaint in complaints])
     insert_rows(ledger.connection, "evals", rows)
+
+
+def _metadata(ledger: Ledger, source: Source, meta: Source | None) -> Meta | None:
+    """What lies beside a result, or None where it is missing or unreadable; the latter is put on record."""
+    try:
+        return read_metadata(ledger.path(source))
+    except BadFileError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    ledger.quarantine(meta or source, [BadLine(0, reason, "")])
+    return None
 
 
 def _add_samples(ledger: Ledger, source: Source, chunk: Chunk) -> None:

@@ -1,13 +1,14 @@
 """lm-eval's own result and sample files -> rows of `evals` and `eval_samples`."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from results.files.sweeps import BASE_MODELS, BadFileError
+from results.files.sweeps import BASE_MODELS, BadFileError, read_json_model
 from trainer.paths import base_repeat, metadata_path
 
 _NAME = re.compile(r"(?P<task>.+)_(?P<shots>\d+)shot\.json")
@@ -53,10 +54,10 @@ class LmEvalResult(BaseModel):
     max_length: int | None = None
 
 
-class _Meta(BaseModel):
+class Meta(BaseModel):
     """What the product writes beside a result."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     evaluation_id: str | None = None
     wall_s: float | None = None
@@ -70,9 +71,10 @@ class Sample(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    doc_id: int
+    doc_id: int = Field(ge=0, lt=2**61)
+    """Twice of it and one more fit into 64 bits; see `results.tables.answers`."""
     filter: str = "none"
-    exact_match: float
+    exact_match: float = Field(ge=0, le=1, allow_inf_nan=False)
     doc_hash: str | None = None
     target: Any = None
     filtered_resps: Any = None
@@ -107,24 +109,30 @@ def is_our_own(result: LmEvalResult) -> bool:
     return result.config.get("model") == _OUR_MODEL
 
 
-def evaluation_rows(result: Path, runs_dir: Path) -> list[dict[str, Any]]:
+def read_metadata(result: Path) -> Meta | None:
+    """What lies beside a result, or None where nothing does.
+
+    Raises:
+        BadFileError: when it is no such JSON.
+        OSError: when it cannot be read.
+    """
+    return read_json_model(metadata_path(result), Meta)
+
+
+def evaluation_rows(result: Path, meta: Meta | None, runs_dir: Path) -> list[dict[str, Any]]:
     """A row of `evals` per metric and filter of the task the file is named after.
 
     Where it names none of its tasks, of every task in it. No rows while a result of our own has no
-    metadata: that file is written last, so more is to come.
+    readable metadata: that file is written last, so more is to come.
 
     Raises:
         BadFileError: when it is not what lm-eval writes.
     """
     parsed = read_result(result)
-    try:
-        meta = _Meta.model_validate_json(metadata_path(result).read_bytes())
-    except FileNotFoundError:
+    if meta is None:
         if is_our_own(parsed):
             return []
-        meta = _Meta()  # lm-eval run by hand leaves none
-    except ValidationError:
-        meta = _Meta()
+        meta = Meta()  # lm-eval run by hand leaves none
     owner = _owner(result.relative_to(runs_dir))
     name = _NAME.fullmatch(result.name)
     named = name["task"] if name else None
@@ -182,14 +190,22 @@ def _metrics(values: dict[str, Any], better: dict[str, bool | None]) -> list[dic
                 "metric": metric,
                 "filter": filter_name,
                 "higher_is_better": better.get(metric),
-                "value": float(value),
-                "stderr": float(stderr) if isinstance(stderr, int | float) else None,
+                "value": _as_float(value),
+                "stderr": _as_float(stderr) if isinstance(stderr, int | float) else None,
             }
         )
     return rows
 
 
-def _settings(result: LmEvalResult, meta: _Meta, task: str) -> dict[str, Any]:
+def _as_float(value: float) -> float:
+    """JSON's integers have no end; one too large is infinite, which no column takes."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _settings(result: LmEvalResult, meta: Meta, task: str) -> dict[str, Any]:
     """What must agree before two results may be compared: not the model, but everything around it."""
     task_config, config = result.configs.get(task, {}), result.config
     arguments = _model_arguments(config.get("model_args"))

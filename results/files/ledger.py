@@ -1,7 +1,7 @@
 """What has been read of every file: kept in the store, and changed together with the rows that came of it."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,7 +99,8 @@ class Ledger:
             self._write()
             self.connection.commit()
         except BaseException:
-            self.connection.rollback()
+            with suppress(duckdb.Error):  # a commit that failed has ended the transaction itself
+                self.connection.rollback()
             raise
 
     def _write(self) -> None:

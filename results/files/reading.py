@@ -11,6 +11,7 @@ from results.files.ledger import Changes, Ledger
 from results.files.sources import Source, find_sources
 from results.files.sweep_reader import read_sweep, update_status
 from results.files.sweeps import BadFileError, Manifest, read_json_model, run_folders
+from results.files.trace_decoder import BadLine
 from results.files.trace_reader import read_traces
 from results.files.trace_rows import forget_runs
 from trainer.paths import SweepPaths
@@ -18,20 +19,28 @@ from trainer.paths import SweepPaths
 _SMALL = frozenset({"manifest", "config", "status"})
 """What decides the rows of a sweep and its runs; without a plan, a trace makes its folder a run too."""
 
+_FOLDERS = frozenset({"unreadable", "misnamed"})
+
 
 def read_sources(connection: duckdb.DuckDBPyConnection, runs_dir: Path) -> Changes:
     """Reads everything new under `runs_dir`, and drops what came from files that are gone."""
     ledger = Ledger(connection, runs_dir)
     sources = {source.key: source for source in find_sources(runs_dir, _RunNames(ledger))}
-    gone = ledger.known.keys() - sources.keys()
+    unseen = {source.sweep for source in sources.values() if source.kind == "unreadable"}
+    gone = {
+        key
+        for key in ledger.known.keys() - sources.keys()
+        if key.partition("/")[0] not in unseen or ledger.known[key][0] in _FOLDERS
+    }
     to_read = _sweeps_to_read(ledger, sources) | {
         key.partition("/")[0] for key in gone if ledger.known[key][0] in _SMALL | {"trace"}
     }
-    _forget(ledger, sorted(gone))
+    # Rows of a sweep are written all anew, for which all of it must be seen; until then the old ones stand.
+    to_read -= unseen & {key.partition("/")[0] for key, known in ledger.known.items() if known[0] in _SMALL}
     touched = [s for s in sources.values() if ledger.is_touched(s)]
     statuses = [s for s in touched if s.kind == "status" and s.sweep not in to_read]
     if statuses:
-        to_read |= update_status(ledger, statuses)
+        to_read |= update_status(ledger, statuses) - unseen
     small = (s for s in sources.values() if s.sweep in to_read and s.kind in _SMALL)
     by_sweep = {sweep: list(group) for sweep, group in groupby(small, key=lambda source: source.sweep)}
     for sweep in sorted(to_read):
@@ -39,6 +48,8 @@ def read_sources(connection: duckdb.DuckDBPyConnection, runs_dir: Path) -> Chang
     read_traces(ledger, (s for s in touched if s.kind == "trace"))
     read_evaluations(ledger, sources, gone)
     read_samples(ledger, (s for s in touched if s.kind == "samples"))
+    _set_aside(ledger, [s for s in touched if s.kind in _FOLDERS])
+    _forget(ledger, sorted(gone))  # at the end: until then the next ingest would find them gone again
     return ledger.changes
 
 
@@ -50,6 +61,17 @@ def _sweeps_to_read(ledger: Ledger, sources: Mapping[str, Source]) -> set[str]:
         if (source.key not in ledger.known and source.kind in _SMALL | {"trace"})
         or (source.kind in {"manifest", "config"} and ledger.is_touched(source))
     }
+
+
+def _set_aside(ledger: Ledger, folders: Sequence[Source]) -> None:
+    """Puts folders of which nothing was read on record, until they are found no more."""
+    if not folders:
+        return
+    with ledger.transaction():
+        for folder in folders:
+            ledger.release(folder)
+            ledger.remember(folder)
+            ledger.quarantine(folder, [BadLine(0, folder.reason, "")])
 
 
 def _forget(ledger: Ledger, keys: Sequence[str]) -> None:

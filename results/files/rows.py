@@ -1,5 +1,6 @@
 """Rows -> tables of the store, as whole columns."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,10 +44,16 @@ def storable(types: Mapping[str, tuple[str, bool]], rows: Sequence[Row]) -> tupl
     complaints: list[str] = []
     for row in rows:
         unfit = {name for name, value in row.items() if not _fits(value, types[name][0])}
-        complaints += [f"{name}: {str(row[name])[:40]!r} is no {types[name][0]}" for name in sorted(unfit)]
+        complaints += [
+            f"{name}: {str(row[name])[:40]!r} is no {_called(types[name][0])}" for name in sorted(unfit)
+        ]
         if all(types[name][1] for name in unfit):
             kept.append({name: None if name in unfit else value for name, value in row.items()})
     return kept, complaints
+
+
+def _called(kind: str) -> str:
+    return "finite number" if kind == "DOUBLE" else kind
 
 
 def _fits(value: object, kind: str) -> bool:
@@ -55,7 +62,7 @@ def _fits(value: object, kind: str) -> bool:
     if kind == "BIGINT":
         return isinstance(value, int) and not isinstance(value, bool) and value in INT64
     if kind == "DOUBLE":
-        return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool))
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
     if kind == "BOOLEAN":
         return isinstance(value, bool)
     if kind.endswith("[]"):

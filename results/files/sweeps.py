@@ -101,7 +101,7 @@ class PublishedAccuracy(BaseModel):
 class Published(BaseModel):
     """What is known of a run that was made elsewhere and left no trace: never mixed with measurements."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     training_time_s: float | None = None
     step_time_s: StepTimes | None = None
@@ -140,7 +140,7 @@ class PlannedRun(BaseModel):
 class Manifest(BaseModel):
     """`sweep.json`: the spec as resolved, the plan, the environment and the state of git."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     name: str | None = None
     profile: str | None = None
@@ -249,8 +249,20 @@ def run_folders(sweep: SweepPaths, manifest: Manifest | None) -> Iterator[RunPat
         return
     for folder in sorted(sweep.root.iterdir()):
         paths = RunPaths(folder)
-        if folder.name != BASE_MODELS and (paths.config.exists() or paths.trace.exists()):
+        if folder.name != BASE_MODELS and is_utf8(folder.name) and _has_run(paths):
             yield paths
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is text, as a store's columns need it: Python lets other bytes through."""
+    return name.isascii() or not any("\udc80" <= character <= "\udcff" for character in name)
+
+
+def _has_run(paths: RunPaths) -> bool:
+    try:
+        return paths.config.exists() or paths.trace.exists()
+    except OSError:  # not ours to enter, so not ours to call empty
+        return True
 
 
 def identity(config: Config) -> str | None:

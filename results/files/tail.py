@@ -32,6 +32,7 @@ class Position(NamedTuple):
     """How far a file has been read, and what identifies the part that was."""
 
     stamp: Stamp
+    """Of the file as it was when its end was reached; before that no file has it."""
     byte_offset: int
     head_sha256: str = ""
     tail_sha256: str = ""
@@ -79,7 +80,9 @@ def read_new_lines(path: Path, known: Position | None, chunk_bytes: int = CHUNK_
         while not at_end:
             start = offset
             lines, offset, at_end = _whole_lines(file, start, chunk_bytes)
-            position = Position(stamp, offset, *_fingerprint(file, offset))
+            # Short of its end the file must not pass for read: a crash may come before the next chunk.
+            seen = stamp if at_end else Stamp(offset, 0, 0)
+            position = Position(seen, offset, *_fingerprint(file, offset))
             yield Chunk(start, lines, position, from_start)
             from_start = False
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from results.report.compared import compared_speeds
 from results.report.conclusions import conclusions
 from results.report.knobs import Flat, flatten, objective, varying_keys
 from results.report.notices import SILENT_AFTER_S, notices
@@ -27,7 +28,11 @@ from results.tables.arms import arm_speedups_table, arms_table
 from results.tables.arms_accuracy import arm_delta_table
 from results.tables.modes import modes_table
 from results.tables.noise_floor import noise_floor_table
-from results.tables.published import published_speed_table, published_step_times_table
+from results.tables.published import (
+    published_speed_table,
+    published_speedup_table,
+    published_step_times_table,
+)
 from results.tables.selection import bias_table
 from results.tables.speed import overlapping_runs, speedup_table
 from results.tables.staleness import ages_table, fates_table, staleness_table, waste_table
@@ -67,6 +72,8 @@ class Report:
     """`results.tables.arms.arm_speedups_table`."""
     published_speed: pd.DataFrame
     """`results.tables.published.published_speed_table`: made elsewhere, never mixed with measurements."""
+    published_speedups: pd.DataFrame
+    """`results.tables.published.published_speedup_table`."""
     published_step_times: pd.DataFrame
     """`results.tables.published.published_step_times_table`."""
     modes: pd.DataFrame
@@ -168,6 +175,8 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
     waste, bias, trends = waste_table(fates), bias_table(store, name), age_trends_table(store, name)
     deltas = delta_table(store, name, margin)
     arm_deltas = arm_delta_table(store, name, deltas, margin)
+    arm_speedups = arm_speedups_table(experiments, speedups)
+    speeds = compared_speeds(experiments, speedups, arm_speedups)
     quarantine = _quarantine(store, name)
     return Report(
         sweep=name,
@@ -185,8 +194,9 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
         experiments=experiments,
         speedups=speedups,
         arms=arms_table(experiments),
-        arm_speedups=arm_speedups_table(experiments, speedups),
+        arm_speedups=arm_speedups,
         published_speed=published_speed_table(store, name),
+        published_speedups=published_speedup_table(store, name),
         published_step_times=published_step_times_table(store, name),
         modes=modes,
         staleness=staleness_table(store, name),
@@ -203,10 +213,10 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
         warnings=_warnings(store, name),
         quarantine=quarantine,
         notices=tuple(notices(experiments, overlapping_runs(store, name), quarantine)),
-        speed_observations=tuple(speed_observations(speedups, modes, configurations, varying)),
+        speed_observations=tuple(speed_observations(speeds, speedups, modes, configurations, varying)),
         quality_observations=tuple(quality_observations(experiments, deltas, arm_deltas, margin)),
         staleness_observations=tuple(staleness_observations(waste, bias, trends)),
-        conclusions=tuple(conclusions(experiments, speedups, deltas, margin)),
+        conclusions=tuple(conclusions(experiments, speeds, deltas, arm_deltas, margin)),
     )
 
 

@@ -16,6 +16,7 @@ import duckdb
 import pandas as pd
 
 from results.store import Store
+from results.tables.arms import arm_label
 from trainer.errors import ConfigError
 from trainer.paths import store_path
 
@@ -58,8 +59,7 @@ def _meant(runs: pd.DataFrame, sweep: str, run: str) -> pd.DataFrame:
     for column in ("run_name", "label"):
         if len(found := runs[runs[column] == run]):
             return found
-    arm = runs["label"].str.replace(r"[- ]seed ?\d+$", "", regex=True)
-    if len(found := runs[arm == run]):
+    if len(found := runs[runs["label"].map(arm_label) == run]):
         return found
     names = dict.fromkeys([*runs["label"], *runs["run_name"]])
     close = difflib.get_close_matches(run, names, n=1)

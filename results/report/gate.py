@@ -3,8 +3,8 @@
     all(speedup.prompts_per_s > 1.3, where=max_staleness == 1) and not any(accuracy.verdict == worse)
 
 `all`, `any` and `count` ask a condition of every row of one kind, `min`, `max` and `mean` take one of its
-values; `where=` selects rows. A value that is missing, or a selection that is empty, fails the gate and is
-named: nothing passes because something is not there. docs/report.md has the names.
+values; `where=` selects rows. A value that is missing, in `where=` too, or a selection that is empty, fails
+the gate and is named: nothing passes because something is not there. docs/report.md has the names.
 """
 
 import math
@@ -19,6 +19,7 @@ from results.report.gate_rows import COMPARISONS, DEFAULT_OPPONENT, NAMES, GateR
 
 _NAMED_ROWS = 10
 """So many rows are named when a gate fails; the others are counted."""
+_LEFT_OUT = "to leave the row out, first ask by label, run, state or setting: `label != … and …`"
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,16 @@ def _asking(row: GateRow) -> Callable[[str], Any]:
 
 
 def _selecting(row: GateRow) -> Callable[[str], Any]:
+    """As `_asking`: a row that is dropped for want of a value would let a gate pass that has not seen it."""
+    asking = _asking(row)
+
     def lookup(name: str) -> Any:  # noqa: ANN401 - a cell of any type
         prefix, _, column = name.partition(".")
         if column and prefix in NAMES:  # `run` alone is a selector
-            return row.values.get(column)
+            try:
+                return asking(name)
+            except _MissingValueError as error:
+                raise _MissingValueError(f"{error}, so where= cannot tell; {_LEFT_OUT}") from None
         if name not in row.selectors:
             raise _MissingValueError(f"{name} is not known of it")
         return row.selectors[name]

@@ -15,6 +15,7 @@ import pandas as pd
 
 from results.files.comparisons import OPPONENTS
 from results.report.build import Report
+from results.report.notices import lacks_steps
 from results.report.rows.accuracy import DeltaRow
 from results.report.rows.runs import ExperimentRow
 from results.report.rows.speed import ModesRow
@@ -53,9 +54,13 @@ _ACCURACY = (
 )
 _STALENESS = (
     *("off_policy_steps_mean", "off_policy_steps_max", "truncated_fraction", "trained_token_share"),
-    *("groups_dispatched", "groups_trained", "groups_filtered", "groups_wasted"),
+    *("groups_dispatched", "groups_trained", "groups_filtered", "groups_lost"),
 )
-_ALWAYS_KNOWN = {"label", "run_name", "state", "steps_done", "max_steps"}
+_ALWAYS_KNOWN = {
+    *("label", "run_name", "run_id", "arm_id", "state", "seed", "profile", "model", "task", "engine"),
+    *("steps_done", "max_steps", "max_staleness", "prompts_per_optim_step", "prompts_per_rollout_sync"),
+    *("sync_interval_steps", "completions_per_prompt", "lr"),
+}
 """Of a run that has not finished, too."""
 _IDENTITY = {*_ALWAYS_KNOWN, "against", "other_label", "task", "num_fewshot", "metric", "filter"}
 
@@ -102,7 +107,7 @@ class GateRow:
         if self.missing and name not in _IDENTITY:
             return self.missing
         if self.values.get(name) is None:
-            return self.reasons.get(name, "it has no value")
+            return self.reasons.get(name) or self.missing or "it has no value"
         return None
 
 
@@ -122,8 +127,13 @@ def gate_rows(report: Report, prefix: str, *, every_filter: bool) -> list[GateRo
             return list(_accuracies(runs, every_filter=every_filter))
         case "modes":
             by_run = {row["run_name"]: row for row in records(report.modes)}
-            return [runs.row(run, _chosen(by_run.get(run, {}), prefix)) for run in runs.by_name]
+            return [runs.row(run, _of_modes(by_run.get(run, {}))) for run in runs.by_name]
     return [runs.row(run, _chosen(row, prefix)) for run, row in runs.by_name.items()]
+
+
+def _of_modes(row: Mapping[str, Any]) -> dict[str, Any]:
+    """No number of modes where there were too few steps to look for any."""
+    return {name: value if row["modes"] else None for name, value in _chosen(row, "modes").items()}
 
 
 def _chosen(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -145,6 +155,7 @@ class _Runs:
         *,
         against: str | None = None,
         other_run: object = None,
+        of_trace: bool = True,
         what: str = "",
         missing: str | None = None,
         reasons: Mapping[str, str] | None = None,
@@ -155,6 +166,11 @@ class _Runs:
         unfinished = [each for each in (row, other) if each and each["state"] != RunState.SUCCEEDED]
         if unfinished:
             missing = " and ".join(f"{each['label']} is {each['state']}" for each in unfinished)
+        elif cut := [each for each in (row, other) if each and of_trace and lacks_steps(each)]:
+            missing = " and ".join(
+                f"{each['steps_done']:.0f} of {each['max_steps']:.0f} steps of {each['label']} are known"
+                for each in cut
+            )
         selectors = {
             **self.report.configurations[run],
             "label": row["label"],
@@ -164,7 +180,16 @@ class _Runs:
             **({"against": against} if against else {}),
         }
         plain = {name: _known(value) for name, value in values.items()}
+        if row["state"] == RunState.SUCCEEDED and _known(row["training_s"]) is None:
+            plain |= dict.fromkeys(
+                plain.keys() & {"steps_done"}
+            )  # it was made elsewhere, or its trace is gone
         return GateRow(f"{row['label']}{versus}{what}", plain, selectors, missing, reasons or {})
+
+    def trained_alike(self, run: str, other: str) -> bool:
+        """Whether two runs trained the same number of prompts."""
+        mine, others = (_known(self.by_name.get(name, {}).get("prompts")) for name in (run, other))
+        return mine is not None and mine == others
 
     def without_twin(self) -> Iterator[str]:
         """Runs whose matched baseline is not in the sweep; a run that is one itself needs none."""
@@ -191,6 +216,9 @@ def _speedups(runs: _Runs) -> Iterator[GateRow]:
             unlike = dict.fromkeys(("step_time", "step_time_low", "step_time_high"))
             values |= unlike
             reasons |= dict.fromkeys(unlike, "the two runs' steps train different numbers of prompts")
+        if not runs.trained_alike(row["run_name"], row["other_run"]):
+            values["training_time"] = None  # a ratio of total seconds is no speed-up of unequal work
+            reasons["training_time"] = "the two runs did not train the same number of prompts"
         if row["time_to_reward_bound"] is not None:
             values["time_to_reward"] = None  # all that is known is a bound
         rewards = ("time_to_reward", "time_to_reward_s", "other_time_to_reward_s")
@@ -221,7 +249,14 @@ def _accuracies(runs: _Runs, *, every_filter: bool) -> Iterator[GateRow]:
             reason = f"the comparison is refused ({row.get('refusal') or 'no standard error and no samples'})"
             refused = dict.fromkeys(DeltaRow.model_fields, reason) if row.get("verdict") == "refused" else {}
             yield runs.row(
-                run, values, against=against, other_run=other, what=what, missing=missing, reasons=refused
+                run,
+                values,
+                against=against,
+                other_run=other,
+                of_trace=False,
+                what=what,
+                missing=missing,
+                reasons=refused,
             )
 
 

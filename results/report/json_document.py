@@ -62,6 +62,7 @@ class ReportDocument(BaseModel):
     speedups: list[speed_rows.SpeedupRow]
     arm_speedups: list[speed_rows.ArmSpeedupRow]
     published_speed: list[speed_rows.PublishedSpeedRow]
+    published_speedups: list[speed_rows.PublishedSpeedupRow]
     published_step_times: list[speed_rows.PublishedStepTimesRow]
     modes: list[speed_rows.ModesRow]
     staleness: list[staleness_rows.StalenessRow]

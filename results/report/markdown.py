@@ -44,4 +44,9 @@ def _table(sheet: Sheet) -> Iterator[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
+    return "| " + " | ".join(map(_cell, cells)) + " |"
+
+
+def _cell(text: str) -> str:
+    """Nothing in it is a tag, or the end of a cell."""
+    return text.replace("<", "&lt;").replace("|", "\\|").replace("\n", "<br>")

@@ -1,7 +1,8 @@
 """What a reader must know before the numbers: what is missing, and what is doubtful."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ def notices(experiments: pd.DataFrame, overlapping: pd.DataFrame, quarantine: pd
     """
     return [
         *_unfinished(experiments),
+        *_lacking(experiments),
         *_profiles(experiments),
         *_overlapping(experiments, overlapping),
         *_unread(quarantine),
@@ -44,6 +46,27 @@ def _unfinished(experiments: pd.DataFrame) -> Iterator[str]:
             at = f", step {row['steps_done']} of {row['max_steps']}" if row["steps_done"] else ""
             silence = _silence(row["heartbeat_unix"]) if state == "running" else ""
             yield f"{row['label']} is {state}{at}{because}.{silence}"
+
+
+def lacks_steps(row: Mapping[str, Any]) -> bool:
+    """Whether a run has ended well, but not all of its steps can be read.
+
+    Args:
+        row: of view `run_summary`.
+    """
+    return bool(row["state"] == "succeeded" and row["steps_done"] < row["max_steps"])  # unknown is no number
+
+
+def _lacking(experiments: pd.DataFrame) -> Iterator[str]:
+    """A run without a profile was made elsewhere, and has no trace to read."""
+    lacking = [row for row in records(experiments[experiments["profile"].notna()]) if lacks_steps(row)]
+    for row in lacking[:_NAMED]:
+        yield (
+            f"{row['label']} has succeeded, but only {row['steps_done']:.0f} of its {row['max_steps']:.0f} "
+            "steps can be read: its figures are not those of the whole run; `sweepctl doctor` says why."
+        )
+    if len(lacking) > _NAMED:
+        yield f"{len(lacking)} runs that succeeded lack steps in all."
 
 
 def _profiles(experiments: pd.DataFrame) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from results.files.comparisons import OPPONENTS
+from results.report.compared import subject
 from results.report.knobs import Flat, differing_keys
 from results.store import records
 
@@ -13,6 +14,7 @@ _NAMED = 5
 
 
 def speed_observations(
+    compared: pd.DataFrame,
     speedups: pd.DataFrame,
     modes: pd.DataFrame,
     configurations: Mapping[str, Flat],
@@ -21,16 +23,17 @@ def speed_observations(
     """Sentences on every kind of opponent, then on modes.
 
     Args:
+        compared: `results.report.compared.compared_speeds`.
         speedups: `results.tables.speed.speedup_table`.
         modes: `results.tables.modes.modes_table`.
         configurations: by run name, by dotted keys.
         varying: the keys that differ between runs.
     """
     for against in OPPONENTS:
-        part = speedups[speedups["against"] == against]
+        part = compared[compared["against"] == against]
         yield from largest_speedup(part)
         yield from slower_runs(part)
-        yield from confounded(part, configurations, varying)
+        yield from confounded(speedups[speedups["against"] == against], configurations, varying)
     yield from several_modes(modes)
 
 
@@ -43,7 +46,7 @@ def largest_speedup(part: pd.DataFrame) -> Iterator[str]:
     """The largest ratio of prompts/s that is shown to be above 1, and what step times make of it.
 
     Args:
-        part: rows of one kind of opponent.
+        part: rows of `results.report.compared.compared_speeds` of one kind of opponent.
     """
     tested = part.dropna(subset=["prompts_per_s_low", "prompts_per_s_high"])
     if tested.empty:
@@ -55,7 +58,7 @@ def largest_speedup(part: pd.DataFrame) -> Iterator[str]:
     best = max(records(candidates), key=lambda row: row["prompts_per_s_speedup"])
     if faster.empty:
         yield (
-            f"No run is shown to be faster than {name}: the best, {best['label']}, trains "
+            f"No {subject(tested, 1)} is shown to be faster than {name}: the best, {best['label']}, trains "
             f"{best['prompts_per_s_speedup']:.2f}x the prompts a second ({_interval(best)})."
         )
         return
@@ -71,22 +74,26 @@ def largest_speedup(part: pd.DataFrame) -> Iterator[str]:
 
 
 def slower_runs(part: pd.DataFrame) -> Iterator[str]:
-    """Runs shown to lose time against their opponent."""
+    """Arms and runs shown to lose time against their opponent."""
     slower = part[part["prompts_per_s_high"] < 1]
     if slower.empty:
         return
+    tested = part[part["prompts_per_s_high"].notna()]
+    family = f"; not adjusted for {len(tested)} {subject(tested, len(tested))}" if len(tested) > 1 else ""
     name = opponent_name(str(slower["against"].iloc[0]))
     if len(slower) > _NAMED:
         worst = min(records(slower), key=lambda row: row["prompts_per_s_speedup"])
         yield (
-            f"{len(slower)} runs are slower than {name}, most of all {worst['label']}: "
-            f"{worst['prompts_per_s_speedup']:.2f}x the prompts a second ({_interval(worst)})."
+            f"{len(slower)} {subject(slower, len(slower))} are slower than {name}, each by its own 95 % "
+            f"interval, not adjusted for {len(tested)} {subject(tested, len(tested))}; most of all "
+            f"{worst['label']}: {worst['prompts_per_s_speedup']:.2f}x the prompts a second "
+            f"({_interval(worst)})."
         )
         return
     for row in records(slower):
         yield (
             f"{row['label']} is slower than {name}, {row['other_label']}: "
-            f"{row['prompts_per_s_speedup']:.2f}x the prompts a second ({_interval(row)})."
+            f"{row['prompts_per_s_speedup']:.2f}x the prompts a second ({_interval(row)}{family})."
         )
 
 
@@ -125,6 +132,6 @@ def several_modes(modes: pd.DataFrame) -> Iterator[str]:
 
 
 def _interval(row: Mapping[str, float]) -> str:
-    """`95 % 1.10–1.30, within this run`."""
+    """`95 % 1.10–1.30, within this run`, or `over 3 seeds`."""
     low, high = row["prompts_per_s_low"], row["prompts_per_s_high"]
     return f"95 % {low:.2f}–{high:.2f}, {row['interval_scope']}"

@@ -6,11 +6,12 @@ import pandas as pd
 
 from results.files.comparisons import OPPONENTS
 from results.report.cells import p_text
+from results.report.compared import between_arms, compared_accuracies, have_several_seeds
 from results.statistics.proportions import LEVEL
 from results.store import records
 from results.tables.accuracy import default_filter_rows, learned_runs
 from results.tables.arms import arm_label
-from results.tables.arms_accuracy import ONE_SEED
+from results.tables.arms_accuracy import ONE_SEED, learned_arms
 
 _NAMED = 5
 """So many verdicts or runs are named one by one; more are counted."""
@@ -30,12 +31,14 @@ def quality_observations(
     if deltas.empty:
         yield "Nothing has been evaluated against anything yet: quality was not tested."
         return
-    yield from learning(experiments, deltas)
+    yield from learning(experiments, deltas, arm_deltas)
+    deltas = between_arms(experiments, deltas)
+    arm_deltas = compared_accuracies(deltas, arm_deltas)
     for against in OPPONENTS:
         part = default_filter_rows(deltas[deltas["against"] == against])
         part = part[part["verdict"] != "refused"]
         if against != "base":
-            yield from decided(experiments, part)
+            yield from decided(part)
             yield from equivalences(part, margin_points)
             yield from undecided(part)
     yield from arm_verdicts(arm_deltas)
@@ -43,40 +46,43 @@ def quality_observations(
     yield from reach(experiments, arm_deltas)
 
 
-def learning(experiments: pd.DataFrame, deltas: pd.DataFrame) -> Iterator[str]:
-    """Whether there was anything to lose."""
+def learning(experiments: pd.DataFrame, deltas: pd.DataFrame, arm_deltas: pd.DataFrame) -> Iterator[str]:
+    """Whether there was anything to lose; of arms where they have several seeds."""
     base = default_filter_rows(deltas[deltas["against"] == "base"])
     if base.empty:
         yield "The base model was not evaluated: whether any run learned is not known."
         return
-    learned, evaluated = learned_runs(deltas), set(base["run_name"])
-    labels = dict(zip(experiments["run_name"], experiments["label"], strict=True))
+    if have_several_seeds(arm_deltas):
+        what, learned = "arm", learned_arms(arm_deltas)
+        arms = default_filter_rows(arm_deltas[arm_deltas["against"] == "base"])
+        labels = dict(zip(arms["arm"], arms["label"].map(arm_label), strict=True))
+    else:
+        what, learned = "run", learned_runs(deltas)
+        every = dict(zip(experiments["run_name"], experiments["label"], strict=True))
+        labels = {run: every[run] for run in base["run_name"]}
+    without = [label for each, label in labels.items() if each not in learned]
     if not learned:
         yield (
-            f"No run is shown to be better than its base model (adjusted p < {LEVEL}): nothing was learned "
-            f"that staleness could have cost, so quality was not tested."
+            f"No {what} is shown to be better than its base model (adjusted p < {LEVEL}), so whether "
+            "anything was learned is not shown, and quality was not tested."
         )
-    elif learned == evaluated:
-        yield f"All {len(learned)} evaluated runs are shown to be better than their base model: they learned."
+    elif not without:
+        found = f"All {len(learned)} evaluated {what}s are shown to be better than their base model"
+        yield f"{found}: they learned."
     else:
-        without = sorted(evaluated - learned)
-        missing = (
-            ", ".join(labels[run] for run in without) if len(without) <= _NAMED else f"{len(without)} runs"
-        )
+        missing = ", ".join(without) if len(without) <= _NAMED else f"{len(without)} {what}s"
         yield (
-            f"{len(learned)} of {len(evaluated)} evaluated runs are shown to be better than their base "
+            f"{len(learned)} of {len(labels)} evaluated {what}s are shown to be better than their base "
             f"model; not shown: {missing}."
         )
 
 
-def decided(experiments: pd.DataFrame, part: pd.DataFrame) -> Iterator[str]:
+def decided(part: pd.DataFrame) -> Iterator[str]:
     """Verdicts better and worse.
 
     Args:
-        experiments: view `run_summary`.
         part: rows of one kind of opponent that are not refused.
     """
-    prompts = dict(zip(experiments["label"], experiments["prompts"], strict=True))
     for word in ("better", "worse"):
         chosen = part[part["verdict"] == word]
         if len(chosen) > _NAMED:
@@ -92,7 +98,7 @@ def decided(experiments: pd.DataFrame, part: pd.DataFrame) -> Iterator[str]:
                 f"{row['label']} is {word} than its {OPPONENTS[row['against']]} {row['other_label']} at "
                 f"{row['num_fewshot']} shots: {row['delta_points']:+.2f} points "
                 f"(adjusted {p_text(row['p_adjusted'])})"
-                f"{_unequal_training(prompts.get(row['label']), prompts.get(row['other_label']))}."
+                f"{_unequal_training(row['prompts_trained'], row['other_prompts_trained'])}."
             )
 
 
@@ -120,15 +126,16 @@ def undecided(part: pd.DataFrame) -> Iterator[str]:
 
 
 def arm_verdicts(arm_deltas: pd.DataFrame) -> Iterator[str]:
-    """Verdicts better and worse over several seeds, which are about a setting."""
+    """Verdicts better and worse over several seeds."""
     over_seeds = default_filter_rows(arm_deltas[arm_deltas["scope"] != ONE_SEED])
     chosen = over_seeds[over_seeds["verdict"].isin(["better", "worse"]) & (over_seeds["against"] != "base")]
     for row in records(chosen)[:_NAMED]:
         yield (
             f"Over {row['scope']}, {arm_label(row['label'])} is {row['verdict']} than its "
-            f"{OPPONENTS[row['against']]} {arm_label(row['other_label'])} at {row['num_fewshot']} shots: "
-            f"{row['delta_points']:+.2f} points (95 % {row['low']:+.2f} to {row['high']:+.2f}, "
-            f"adjusted {p_text(row['p_adjusted'])})."
+            f"{OPPONENTS[row['against']]} {arm_label(row['other_label'])}"
+            f"{', of which there is one checkpoint,' if row['other_seeds'] == 1 else ''} at "
+            f"{row['num_fewshot']} shots: {row['delta_points']:+.2f} points "
+            f"(95 % {row['low']:+.2f} to {row['high']:+.2f}, adjusted {p_text(row['p_adjusted'])})."
         )
     if len(chosen) > _NAMED:
         yield f"So decided are {len(chosen)} of {len(over_seeds)} comparisons of arms over seeds in all."
@@ -146,17 +153,30 @@ def noise(deltas: pd.DataFrame) -> Iterator[str]:
 
 
 def reach(experiments: pd.DataFrame, arm_deltas: pd.DataFrame) -> Iterator[str]:
-    """What a verdict is about."""
+    """What a verdict is about: a setting, only where the opponent has several seeds, too."""
+    over_seeds = arm_deltas[arm_deltas["scope"] != ONE_SEED]
+    against_runs = over_seeds[over_seeds["against"] != "base"]  # a base model is one
+    one = (against_runs if len(against_runs) else over_seeds)["other_seeds"] == 1
     if experiments["seed"].nunique() <= 1:
         yield "One seed: every verdict is about these checkpoints and these runs, not about the settings."
-    elif (arm_deltas["scope"] != ONE_SEED).any():
-        yield "A verdict over several seeds is about a setting; the others are about single checkpoints."
-    else:
+    elif over_seeds.empty:
         yield "Each accuracy verdict is about single checkpoints: no arm has several seeds to compare."
+    elif one.all():
+        yield (
+            "A verdict over several seeds is about an arm against one checkpoint of its opponent; "
+            "the others are about single checkpoints."
+        )
+    elif one.any():
+        yield (
+            "A verdict over several seeds is about a setting, or about an arm against one checkpoint where "
+            "its opponent has one; the others are about single checkpoints."
+        )
+    else:
+        yield "A verdict over several seeds is about a setting; the others are about single checkpoints."
 
 
-def _unequal_training(prompts: float | None, other: float | None) -> str:
-    """A word on runs that did not train the same number of prompts, which alone may decide a verdict."""
-    if prompts is None or other is None or pd.isna(prompts) or pd.isna(other) or prompts == other:
+def _unequal_training(prompts: float, other: float) -> str:
+    """A word on checkpoints not trained on the same number of prompts, which alone may decide a verdict."""
+    if pd.isna(prompts) or pd.isna(other) or prompts == other:
         return ""
     return f"; it trained {prompts:.0f} prompts, the other {other:.0f}"

@@ -36,8 +36,9 @@ per_fate AS (
     SELECT sweep, run_name, count(*) AS groups_dispatched,
         count(*) FILTER (fate = 'trained') AS groups_trained,
         count(*) FILTER (fate = 'filtered') AS groups_filtered,
+        -- evicted, aborted, failed, leftover: wasted though nobody judged them useless, as a filter does.
         -- discarded: an attempt was cut off, which says nothing of the settings
-        count(*) FILTER (fate NOT IN ('trained', 'filtered', 'unresolved', 'discarded')) AS groups_wasted,
+        count(*) FILTER (fate NOT IN ('trained', 'filtered', 'unresolved', 'discarded')) AS groups_lost,
         sum(completion_tokens) FILTER (fate = 'trained')
             / sum(completion_tokens) FILTER (fate <> 'discarded') AS trained_token_share
     FROM their_fates GROUP BY sweep, run_name

@@ -345,7 +345,7 @@ CREATE TABLE run_totals (
     groups_dispatched BIGINT,
     groups_trained BIGINT,
     groups_filtered BIGINT,
-    groups_wasted BIGINT,
+    groups_lost BIGINT,
     trained_token_share DOUBLE,
     engine_busy_s DOUBLE                -- in which at least one request ran
 );
@@ -355,6 +355,7 @@ CREATE TABLE step_modes (
     sweep VARCHAR NOT NULL,
     run_name VARCHAR NOT NULL,
     sync_interval_steps BIGINT NOT NULL,
+    config_md5 VARCHAR NOT NULL,        -- of the run's configuration, which the sentence rests on
     steps BIGINT NOT NULL,              -- looked at: all but the first sync cycle
     modes BIGINT NOT NULL,
     mode_seconds DOUBLE[] NOT NULL,

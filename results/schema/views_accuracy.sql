@@ -2,7 +2,8 @@
 
 -- Every result, in per cent, lm-eval's and published ones. `latest` marks a run's highest evaluated
 -- checkpoint for that task. A base model is labelled `base`, and `base (<slug>)` where the sweep has
--- several; its repeated evaluations are in `base_repeats` only.
+-- several; its repeated evaluations are in `base_repeats` only. `steps_trained` is read from a checkpoint's
+-- name, and NULL where it has another, as imported ones may; `prompts_trained` are those of its steps.
 CREATE VIEW accuracy AS
 WITH base_models AS (
     -- also those not evaluated yet: a label must not change as results arrive
@@ -31,7 +32,9 @@ SELECT
     e.sweep, CASE WHEN e.base_slug IS NULL THEN coalesce(r.label, e.run_name)
                   WHEN m.models > 1 THEN 'base (' || e.base_slug || ')' ELSE 'base' END AS label,
     coalesce(r.position, -1) AS position, e.run_name,
-    coalesce(e.base_slug, r.base_slug) AS base_slug, r.arm_id, r.seed, e.checkpoint, e.task, e.num_fewshot,
+    coalesce(e.base_slug, r.base_slug) AS base_slug, r.arm_id, r.seed, e.checkpoint, r.max_steps,
+    TRY_CAST(regexp_extract(e.checkpoint, '^step_([0-9]+)$', 1) AS INTEGER) AS steps_trained,
+    steps_trained * r.prompts_per_optim_step AS prompts_trained, e.task, e.num_fewshot,
     e.metric, e.filter, e.higher_is_better, e.value_percent,
     -- lm-eval leaves the error out where it was told not to bootstrap; that of a share needs none
     coalesce(e.stderr_percent, CASE WHEN e.metric = 'exact_match' AND e.questions > 1
@@ -54,7 +57,9 @@ SELECT
     a.value_percent, b.value_percent AS other_percent, a.value_percent - b.value_percent AS delta_points,
     a.stderr_percent, b.stderr_percent AS other_stderr_percent, a.questions,
     b.questions AS other_questions, a.settings, b.settings AS other_settings, a.path, b.path AS other_path,
-    a.source, b.source AS other_source, a.higher_is_better
+    a.source, b.source AS other_source, a.higher_is_better, b.checkpoint AS other_checkpoint,
+    a.steps_trained, b.steps_trained AS other_steps_trained, a.max_steps, b.max_steps AS other_max_steps,
+    a.prompts_trained, b.prompts_trained AS other_prompts_trained
 FROM accuracy AS a
 JOIN pairs AS p ON p.sweep = a.sweep AND p.run_name = a.run_name
 JOIN accuracy AS b

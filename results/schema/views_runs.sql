@@ -34,7 +34,7 @@ SELECT
     greatest(p.engine_busy_s, p.learn_s + p.checkpoint_s + p.other_s) / p.training_s AS overlap_efficiency,
     p.off_policy_steps_mean, p.off_policy_steps_max, p.truncated_fraction,
     p.reward_first_fifth, p.reward_last_fifth,
-    p.groups_dispatched, p.groups_trained, p.groups_filtered, p.groups_wasted, p.trained_token_share
+    p.groups_dispatched, p.groups_trained, p.groups_filtered, p.groups_lost, p.trained_token_share
 FROM runs AS r
 LEFT JOIN run_totals AS p USING (sweep, run_name)
 LEFT JOIN latest AS l USING (sweep, run_name);

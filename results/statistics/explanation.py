@@ -90,15 +90,15 @@ def _position_sentence(
     where = f"{seconds_text(means[0])} s against {seconds_text(means[1])} s ({_p(p)})"
     if part is None:
         return f"{_subject(split.slow, interval, 'takes')} {where}; what it spends them on is not recorded."
-    share = f"{part.removesuffix('_s')} is {seconds_text(gap)} s of the {seconds_text(means[0] - means[1])} s"
+    share = f"{part.removesuffix('_s')} alone differs by {seconds_text(gap)} s"
     held_back = held_back_positions(schedule) if schedule is not None else ()
     if part == "wait_s" and gap >= _MOST * (means[0] - means[1]) and set(split.slow) <= set(held_back):
         waits = float(warm.loc[slow, "wait_s"].mean())
         return (
             f"{_subject(split.slow, interval, 'waits')} {seconds_text(waits)} s for groups that could not be "
-            f"dispatched before the sync: {where}, of which {share} between them."
+            f"dispatched before the sync: {where}; {share}."
         )
-    return f"{_subject(split.slow, interval, 'takes')} {where}; {share} between them."
+    return f"{_subject(split.slow, interval, 'takes')} {where}; {share}."
 
 
 def _subject(slow: tuple[int, ...], interval: int, verb: str) -> str:

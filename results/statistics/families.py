@@ -9,6 +9,8 @@ FloatArray = npt.NDArray[np.float64]
 def holm_within(p_values: FloatArray, family: npt.NDArray[np.int64]) -> FloatArray:
     """Step-down adjustment within each family (Holm 1979); NaN is no test and stays NaN.
 
+    statsmodels' multipletests gives the same of one family, but collects garbage first: 0.2 s a call.
+
     Args:
         p_values: shape [tests].
         family: the number of each test's family; shape [tests].

@@ -59,18 +59,6 @@ def unpaired_differences(
     )
 
 
-def holm(p_values: FloatArray) -> FloatArray:
-    """Holm's (1979) step-down adjustment of one family, for testing several hypotheses at once.
-
-    statsmodels' multipletests gives the same, but collects garbage first: 0.2 s a call, most of a report.
-    """
-    order = np.argsort(p_values)
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
-    adjusted = np.empty_like(stepped)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
-
-
 def verdicts(points: FloatArray, p_different: FloatArray, p_equivalent: FloatArray) -> list[Verdict | None]:
     """What adjusted p-values allow to say; None where there is no p-value."""
     words: list[Verdict | None] = ["better", "worse", "equivalent", "inconclusive", None]

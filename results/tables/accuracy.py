@@ -2,24 +2,25 @@
 
 Paired on the same question where samples of both exist, else from standard errors, and says which.
 Holm's adjustment runs within each delta table: all runs and shots of one task, metric and filter against
-one kind of opponent. Results obtained under unlike settings are not compared.
+one kind of opponent. Results obtained under unlike settings are not compared, nor checkpoints of runs that
+had come to different parts of their plans.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from results.statistics.families import holm_within
 from results.statistics.paired import paired_differences
 from results.statistics.proportions import (
     Differences,
     FloatArray,
     IntArray,
     detectable_paired,
-    holm,
     reach,
     unpaired_differences,
     verdicts,
@@ -34,6 +35,8 @@ VERDICT_MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "inconclusi
 UNPAIRED_PUBLISHED = "unpaired, published"
 FAMILY = ["against", "task", "metric", "filter"]
 """What one delta table is about."""
+_PROGRESS = ["steps_trained", "max_steps", "other_steps_trained", "other_max_steps"]
+"""How far a comparison's two runs had come; not known of a base model."""
 
 
 def accuracy_table(store: Store, sweep: str) -> pd.DataFrame:
@@ -54,9 +57,11 @@ def delta_table(store: Store, sweep: str, margin_points: float) -> pd.DataFrame:
 
     Adds `method` (*paired*, *unpaired*, or *unpaired, published*), `low`, `high` (95 %, not adjusted), `p`,
     `p_equivalent`, `p_adjusted`, `p_equivalent_adjusted`, `verdict` (better, worse, equivalent,
-    inconclusive, refused), `detectable_points`, `refusal`, the settings that differ, and `noise_points`
-    with `within_noise`: the floor of `results.tables.noise_floor`, NaN where the base was evaluated once.
-    A delta is (this run - other), percentage points.
+    inconclusive, refused), `detectable_points`, `refusal`, what differs so that the two may not be compared,
+    and `noise_points` with `within_noise`: the floor of `results.tables.noise_floor`, NaN where the base was
+    evaluated once. `checkpoint` and `other_checkpoint` are those compared, `prompts_trained` and
+    `other_prompts_trained` the prompts up to them, NaN where a step is not known. A delta is (this run -
+    other), percentage points.
     """
     table = store.query(
         # Settings that are the same, as nearly all are, need not be looked at.
@@ -79,7 +84,7 @@ def delta_table(store: Store, sweep: str, margin_points: float) -> pd.DataFrame:
     adjust(table, FAMILY)
     table["detectable_points"] = _detectable(table, paired, unpaired)
     table = _with_noise(store, sweep, table)
-    return table.drop(columns=["settings", "other_settings", "other_questions"])
+    return table.drop(columns=["settings", "other_settings", "other_questions", *_PROGRESS])
 
 
 def learned_runs(deltas: pd.DataFrame) -> set[str]:
@@ -99,11 +104,9 @@ def default_filter_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def adjust(table: pd.DataFrame, family: list[str]) -> None:
     """Add `p_adjusted`, `p_equivalent_adjusted` by Holm within each family, `tests` in it, and `verdict`."""
-    tested = table["p"].notna()
+    number = np.asarray(table.groupby(family).ngroup(), dtype=np.int64)
     for name in ("p", "p_equivalent"):
-        table[f"{name}_adjusted"] = np.nan
-        for _, part in table[tested].groupby(family):
-            table.loc[part.index, f"{name}_adjusted"] = holm(part[name].to_numpy(np.float64))
+        table[f"{name}_adjusted"] = holm_within(table[name].to_numpy(np.float64), number)
     table["tests"] = table.groupby(family)["p"].transform("count").astype(np.int64)
     columns = ("delta_points", "p_adjusted", "p_equivalent_adjusted")
     words = verdicts(*(table[name].to_numpy(np.float64) for name in columns))
@@ -111,7 +114,7 @@ def adjust(table: pd.DataFrame, family: list[str]) -> None:
 
 
 def _refusals(table: pd.DataFrame, found: Discordance) -> "pd.Series[str]":
-    """The settings in which the two results differ, or None where they may be compared.
+    """What two results differ in so that they may not be compared, or None where they may.
 
     Of what was published no setting is known but the shots, and at times the number of questions.
     """
@@ -127,7 +130,25 @@ def _refusals(table: pd.DataFrame, found: Discordance) -> "pd.Series[str]":
     for place in np.flatnonzero(~found.same_documents):
         words = "documents: the questions' hashes differ"
         unlike[place] = "; ".join(part for part in (unlike[place], words) if part)
+    for place, words in _unequal_progress(table):
+        unlike[place] = "; ".join(part for part in (unlike[place], words) if part)
     return pd.Series(unlike, index=table.index, dtype=object)
+
+
+def _unequal_progress(table: pd.DataFrame) -> Iterator[tuple[int, str]]:
+    """Places of runs evaluated after unlike shares of their planned steps, and the checkpoints in words.
+
+    Such a difference is one of progress before it is one of settings. Nothing is said where a step or a
+    plan is not known, as of imported runs, or of a base model, which has none.
+    """
+    steps, planned, other_steps, other_planned = table[_PROGRESS].to_numpy(np.float64, na_value=np.nan).T
+    mine, others = steps * other_planned, other_steps * planned
+    for place in np.flatnonzero(np.isfinite(mine) & np.isfinite(others) & (mine != others)):
+        first, second = table["checkpoint"].iloc[place], table["other_checkpoint"].iloc[place]
+        yield (
+            int(place),
+            f"checkpoints: {first} of {planned[place]:.0f} and {second} of {other_planned[place]:.0f}",
+        )
 
 
 @lru_cache(maxsize=1024)

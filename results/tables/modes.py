@@ -18,7 +18,7 @@ _LISTS = (
 def modes_table(store: Store, sweep: str) -> pd.DataFrame:
     """Table `step_modes` with the run's `label`, in the plan's order."""
     table = store.query(
-        "SELECT m.* EXCLUDE (sweep), r.label, r.position FROM step_modes AS m "
+        "SELECT m.* EXCLUDE (sweep, config_md5), r.label, r.position FROM step_modes AS m "
         "JOIN runs AS r USING (sweep, run_name) WHERE sweep = ? ORDER BY r.position NULLS LAST, run_name",
         [sweep],
     )

@@ -11,9 +11,10 @@ import pandas as pd
 
 from results.statistics.families import holm_within
 from results.statistics.proportions import LEVEL
-from results.statistics.selection import MatchedMeans, matched_means
+from results.statistics.selection import MIN_BLOCKS, MatchedMeans, Side, matched_means
 from results.store import Store, records
 from results.tables.staleness import NUMBERED_RUNS, runs_of
+from trainer.records import Fate
 
 VERSION_BLOCKS = 20
 """A run's policy versions are cut into so many blocks, each one observation."""
@@ -29,23 +30,27 @@ def bias_table(store: Store, sweep: str) -> pd.DataFrame:
     """Groups of every other fate against trained groups of the same run, one row per run, fate and quantity.
 
     Within blocks of policy versions at dispatch, see `results.statistics.selection`. `discarded` groups are
-    left out: why they were thrown away has nothing to do with them.
+    left out: why they were thrown away has nothing to do with them. So is the reward of `filtered` groups:
+    they are filtered because their rewards are equal, so that theirs differ is by construction.
 
     Columns:
         run_name, label, position, fate, quantity: a key of `QUANTITIES`.
         groups: of this fate, finished or not.
         compared_groups: those finished, with the quantity known, in a block with a trained group.
         blocks: effective number of blocks that hold them, see `MIN_BLOCKS`.
+        uncommon_groups: with another value than the median of their block, to be expected of the compared
+            or of the trained groups, whichever has fewer, were there no difference; see `MIN_UNCOMMON`.
         mean: over the compared groups; tokens per completion, reward, share in [0, 1].
         trained_mean: over the trained groups of the same blocks, weighted as the compared ones are spread.
         scale: `ratio` or `difference`.
         estimate, low, high: mean / trained_mean or mean - trained_mean with its 95 % interval, not
-            adjusted; ends are NaN where there are too few blocks.
+            adjusted; ends are NaN where nothing is tested.
         effect_size: (mean - trained_mean) / standard deviation over trained groups (Glass's delta).
         p, p_adjusted: test of no difference, by Holm over all fates and quantities of the run.
     """
     runs, cells = runs_of(store, sweep), _cells(store, sweep)
     table = pd.concat([_compared(cells, quantity) for quantity in QUANTITIES])
+    table = table[(table["fate"] != Fate.FILTERED) | (table["quantity"] != "reward")]
     table["p_adjusted"] = holm_within(table["p"].to_numpy(), table["run"].to_numpy())
     table = table.sort_values(["run", "fate"], kind="stable")
     return (
@@ -59,7 +64,7 @@ def bias_sentences(bias: pd.DataFrame) -> list[str]:
 
 
 def _cells(store: Store, sweep: str) -> pd.DataFrame:
-    """Sums over the groups of each run, block and fate; of each quantity `_n`, `_sum` and `_squares`."""
+    """By run, block and fate, of each quantity: `_n`, `_sum`, `_squares`, and `_uncommon`, see `Side`."""
     values = {
         "completion_tokens": "g.completion_tokens / n.completions_per_prompt",
         "reward": "g.reward_mean",
@@ -70,9 +75,11 @@ def _cells(store: Store, sweep: str) -> pd.DataFrame:
     )
     sums = ", ".join(
         f"count({name}) AS {name}_n, coalesce(sum({name}), 0) AS {name}_sum, "
-        f"coalesce(sum({name} * {name}), 0) AS {name}_squares"
+        f"coalesce(sum({name} * {name}), 0) AS {name}_squares, "
+        f"count(*) FILTER ({name} <> {name}_median) AS {name}_uncommon"
         for name in values
     )
+    medians = ", ".join(f"quantile_disc({name}, 0.5) AS {name}_median" for name in values)
     return store.query(
         f"""
         WITH numbered AS ({NUMBERED_RUNS}),
@@ -90,8 +97,11 @@ def _cells(store: Store, sweep: str) -> pd.DataFrame:
             FROM groups AS g
             JOIN known AS n USING (run_name)
             WHERE g.sweep = $sweep AND g.fate <> 'discarded'
-        )
-        SELECT run, fate, block, count(*) AS groups, {sums} FROM each GROUP BY run, fate, block
+        ),
+        usual AS (SELECT run, block, {medians} FROM each WHERE fate = 'trained' GROUP BY run, block)
+        SELECT run, fate, block, count(*) AS groups, {sums}
+        FROM each LEFT JOIN usual USING (run, block)
+        GROUP BY run, fate, block
         """,
         {"sweep": sweep},
     )
@@ -99,10 +109,11 @@ def _cells(store: Store, sweep: str) -> pd.DataFrame:
 
 def _compared(cells: pd.DataFrame, quantity: str) -> pd.DataFrame:
     """One quantity of every run and fate against the run's trained groups."""
-    count, total, squares = (f"{quantity}_{part}" for part in ("n", "sum", "squares"))
+    sums = [f"{quantity}_{part}" for part in ("n", "sum", "squares", "uncommon")]
+    count = sums[0]
     trained = cells[cells["fate"] == "trained"]
     others = cells[cells["fate"] != "trained"].merge(
-        trained[["run", "block", count, total]], how="left", on=["run", "block"], suffixes=("", "_trained")
+        trained[["run", "block", *sums]], how="left", on=["run", "block"], suffixes=("", "_trained")
     )
     cases = others.groupby(["run", "fate"])
     table = cases["groups"].sum().reset_index()
@@ -110,12 +121,13 @@ def _compared(cells: pd.DataFrame, quantity: str) -> pd.DataFrame:
     both = others[(others[count] > 0) & (others[f"{count}_trained"] > 0)]
     found = matched_means(
         both["case"].to_numpy(),
-        *(both[name].to_numpy(np.float64) for name in (count, total, f"{count}_trained", f"{total}_trained")),
+        Side(*(both[name].to_numpy(np.float64) for name in sums)),
+        Side(*(both[f"{name}_trained"].to_numpy(np.float64) for name in sums)),
         cases=len(table),
         as_ratio=quantity == "completion_tokens",
     )
     compared = both.groupby("case")[count].sum().reindex(range(len(table)), fill_value=0)
-    spread = _standard_deviation(trained.groupby("run")[[count, total, squares]].sum())
+    spread = _standard_deviation(trained.groupby("run")[sums[:3]].sum())
     return table.assign(
         quantity=quantity,
         compared_groups=compared.astype("int64"),
@@ -127,6 +139,7 @@ def _compared(cells: pd.DataFrame, quantity: str) -> pd.DataFrame:
 def _columns(found: MatchedMeans, quantity: str) -> dict[str, Any]:
     return {
         "blocks": found.blocks,
+        "uncommon_groups": found.uncommon,
         "mean": found.mean,
         "trained_mean": found.matched_mean,
         "scale": "ratio" if quantity == "completion_tokens" else "difference",
@@ -151,8 +164,16 @@ def _sentence(row: dict[str, Any]) -> str:
     if fate == "aborted":
         return begin + "not compared, because they were cut off before they were finished."
     if not np.isfinite(row["p"]):
-        return begin + f"not tested, {row['compared_groups']} groups in too few parts of the run."
+        return begin + _untested(row)
     form, unit = (".2f", "x") if row["scale"] == "ratio" else ("+.3f", "")
     low, high, estimate = (format(row[name], form) for name in ("low", "high", "estimate"))
     figures = f"{estimate}{unit} (95 % {low} to {high})"
     return begin + (figures + "." if row["p_adjusted"] < LEVEL else f"no difference is shown, {figures}.")
+
+
+def _untested(row: dict[str, Any]) -> str:
+    """Why there is no test."""
+    groups = f"not tested, {row['compared_groups']} groups "
+    if not row["blocks"] >= MIN_BLOCKS:  # NaN where none is compared
+        return groups + "in too few parts of the run."
+    return groups + "and nearly all values alike: too few others to tell chance from a difference."

@@ -6,7 +6,8 @@ from results.store import Store
 from trainer.records import Fate
 
 WASTED = (Fate.FILTERED, Fate.EVICTED, Fate.ABORTED, Fate.FAILED, Fate.LEFTOVER)
-"""Fates of groups that were generated for nothing; `discarded` is a cut-off attempt's, not a setting's."""
+"""Wasted is what was generated and never trained on, `filtered` groups among it; `discarded` is a cut-off
+attempt's, not a setting's. `groups_lost` of view `run_summary` counts the wasted groups but the filtered."""
 _ORDER = "ORDER BY position NULLS LAST, run_name"
 NUMBERED_RUNS = f"""
     SELECT run_name, label, position, row_number() OVER ({_ORDER}) - 1 AS run FROM runs WHERE sweep = $sweep
@@ -84,7 +85,7 @@ def ages_table(store: Store, sweep: str) -> pd.DataFrame:
 
 
 def waste_table(fates: pd.DataFrame) -> pd.DataFrame:
-    """Completion tokens that were never trained on, one row per run that generated any group.
+    """Wasted completion tokens, those of the fates `WASTED`, one row per run that generated any group.
 
     Args:
         fates: `fates_table`.

@@ -2,6 +2,7 @@
 
 import json
 
+import duckdb
 import numpy as np
 import pytest
 from factories.sweep_factory import REFERENCE_ARMS, write_lm_eval, write_synthetic_sweep
@@ -10,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from results.ingest import ingest
 from results.store import Store
 from results.tables.accuracy import default_filter_rows, delta_table, learned_runs
-from trainer.paths import metadata_path, samples_path
+from trainer.paths import metadata_path, samples_path, store_path
 
 
 def deltas_of(runs_dir):
@@ -206,3 +207,53 @@ def test_no_comparison_yet(tmp_path):
     assert table.empty
     assert {"verdict", "p_adjusted", "low", "method", "within_noise"} <= set(table.columns)
     assert default_filter_rows(table).empty
+
+
+PAIR = [arm.run_name(0, False) for arm in (REFERENCE_ARMS[0], REFERENCE_ARMS[1])]
+
+
+def evaluated_at(tmp_path, first, second):
+    """Deltas of the first two arms, four steps planned of each, by the checkpoints of these names."""
+    folder = write_synthetic_sweep(tmp_path, steps=4, questions=60, arms=REFERENCE_ARMS[:2])
+    for name, checkpoint in zip(PAIR, (first, second), strict=True):
+        (folder / name / "eval" / "step_000004").rename(folder / name / "eval" / checkpoint)
+    table = deltas_of(tmp_path)
+    base = table["against"] == "base"
+    return table[base], table[~base & (table["run_name"] == PAIR[1])]
+
+
+def test_checkpoints_of_unlike_progress_are_refused_and_named(tmp_path):
+    base, others = evaluated_at(tmp_path, "step_000004", "step_000001")
+    assert len(others) and set(others["verdict"]) == {"refused"}
+    assert set(others["refusal"]) == {"checkpoints: step_000001 of 4 and step_000004 of 4"}
+    assert set(others["checkpoint"]) == {"step_000001"}
+    assert set(others["other_checkpoint"]) == {"step_000004"}
+    batches = [arm.prompts_per_optim_step for arm in REFERENCE_ARMS[:2]]
+    assert set(others["prompts_trained"]) == {1 * batches[1]}
+    assert set(others["other_prompts_trained"]) == {4 * batches[0]}
+    assert "refused" not in set(base["verdict"])
+    assert set(base["other_checkpoint"]) == {"base"} and base["other_prompts_trained"].isna().all()
+
+
+def test_checkpoints_of_like_progress_are_compared(tmp_path):
+    _, others = evaluated_at(tmp_path, "step_000002", "step_000002")
+    assert len(others) and "refused" not in set(others["verdict"])
+
+
+@pytest.mark.parametrize("name", ["final", "step_4_merged", "step_99999999999999999999"])
+def test_a_checkpoint_whose_step_is_not_known_is_compared(tmp_path, name):
+    _, others = evaluated_at(tmp_path, "step_000004", name)
+    assert len(others) and "refused" not in set(others["verdict"])
+    assert others["prompts_trained"].isna().all()
+
+
+@pytest.mark.parametrize(("planned", "refused"), [(4, True), (2, False), (None, False)])
+def test_progress_is_a_share_of_the_steps_planned(tmp_path, planned, refused):
+    folder = write_synthetic_sweep(tmp_path, steps=4, questions=60, arms=REFERENCE_ARMS[:2])
+    (folder / PAIR[1] / "eval" / "step_000004").rename(folder / PAIR[1] / "eval" / "step_000002")
+    ingest(tmp_path)
+    with duckdb.connect(str(store_path(tmp_path))) as connection:
+        connection.execute("UPDATE runs SET max_steps = ? WHERE run_name = ?", [planned, PAIR[1]])
+    table = delta_table(Store(tmp_path), "staleness", 2.0)
+    others = table[table["run_name"].eq(PAIR[1]) & (table["against"] != "base")]
+    assert set(others["verdict"] == "refused") == {refused}

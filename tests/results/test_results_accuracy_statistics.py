@@ -8,10 +8,10 @@ from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from results.statistics.families import holm_within
 from results.statistics.paired import mcnemar_exact, paired_differences, score, tango_interval
 from results.statistics.proportions import (
     detectable_paired,
-    holm,
     reach,
     unpaired_differences,
     verdicts,
@@ -24,6 +24,11 @@ def one(only_a, only_b, questions, margin=MARGIN):
     """A single comparison as plain numbers."""
     counts = (np.array([count]) for count in (only_a, only_b, questions))
     return {name: float(values[0]) for name, values in vars(paired_differences(*counts, margin)).items()}
+
+
+def holm(p_values):
+    """Adjusted as one family."""
+    return holm_within(p_values, np.zeros(len(p_values), dtype=np.int64))
 
 
 @st.composite
@@ -228,8 +233,8 @@ def rates(rng, questions, discordance, repeats):
 def family_wise_error(rng, questions, discordance, repeats, tests=15):
     """Share of tables with any false verdict, by Holm, of so many comparisons without a difference."""
     a, b = drawn_counts(rng, questions, discordance, 0.0, repeats * tests)
-    p_values = mcnemar_exact(a, b).reshape(repeats, tests)
-    return np.mean([holm(row).min() < 0.05 for row in p_values])
+    adjusted = holm_within(mcnemar_exact(a, b), np.repeat(np.arange(repeats), tests))
+    return np.mean(adjusted.reshape(repeats, tests).min(axis=1) < 0.05)
 
 
 def check_rates(found, expected_discordant):

@@ -37,6 +37,11 @@ def outcome(text, report):
     return check_gate(read_gate(text, KEYS), report)
 
 
+def evaluated(runs_dir):
+    ingest(runs_dir)
+    return build_report(Store(runs_dir))
+
+
 def test_the_gate_of_the_manual_passes(report):
     text = "all(speedup.prompts_per_s > 1.3) and not any(accuracy.verdict == worse)"
     assert outcome(text, report).passed
@@ -137,6 +142,81 @@ class TestNothingPassesVacuously:
         assert not failed.passed
         assert any(re.search(r"Exp4.* is missing: .*Exp4 is running", reason) for reason in failed.reasons)
         assert any(re.search(r"Exp5.* is missing: .*Exp5 is pending", reason) for reason in failed.reasons)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "not any(accuracy.verdict == worse, where=accuracy.method == 'paired')",
+            "not any(accuracy.verdict == worse, where=accuracy.questions == 200)",
+            "not any(accuracy.verdict == worse, where=accuracy.questions >= 0)",
+            "not any(accuracy.verdict == worse, where=not accuracy.questions != 200)",
+            "count(accuracy.verdict == worse, where=accuracy.method in ['paired', 'unpaired']) == 0",
+            "all(speedup.prompts_per_s > 0, where=speedup.prompts_per_s_low != None)",
+        ],
+    )
+    def test_unfinished_runs_fail_a_gate_that_selects_by_what_they_have_not(self, report, partial, text):
+        assert set(report.deltas["questions"]) == {200}
+        assert outcome(text, report).passed
+        failed = outcome(text, partial)
+        assert not failed.passed
+        for label, state in (("Exp4", "running"), ("Exp5", "pending")):
+            expected = rf"{label}.* is missing: .*{label} is {state}, so where= cannot tell; to leave"
+            assert any(re.search(expected, reason) for reason in failed.reasons)
+
+    def test_a_run_that_was_not_evaluated_is_not_dropped_by_where(self, tmp_path):
+        folder = write_synthetic_sweep(tmp_path, steps=6, questions=20, arms=REFERENCE_ARMS[:2])
+        report = evaluated(tmp_path)
+        checkpoint = report.deltas["checkpoint"].iloc[0]
+        text = f"all(accuracy.low_points > -101, where=accuracy.checkpoint == '{checkpoint}')"
+        assert outcome(text, report).passed
+        for path in (folder / REFERENCE_ARMS[1].run_name(0, False) / "eval").rglob("*4shot*"):
+            path.unlink()
+        (reason,) = outcome(text, evaluated(tmp_path)).reasons
+        assert reason.startswith("Exp2 against Exp1, arithmetic_cot 4-shot strict-match: accuracy.checkpoint")
+        assert "one of the two was not evaluated" in reason
+
+    def test_who_a_row_is_is_known_of_unfinished_runs_too(self, partial):
+        for where in ("run.seed == 0", "run.max_staleness == 1", "run.lr > 0", "run.model != 'other'"):
+            text = f"all(run.state in [succeeded, running, pending], where={where})"
+            assert outcome(text, partial).passed, where
+        text = "all(speedup.prompts_per_s > 0, where=state == succeeded and speedup.prompts_per_s_low > 0)"
+        assert outcome(text, partial).passed
+
+    def test_a_ratio_of_training_times_needs_equal_work(self, report):
+        prompts = report.experiments.set_index("label")["prompts"].dropna()
+        unlike = [label for label in prompts.index if prompts[label] != prompts["Exp1"]]
+        failed = outcome("all(speedup.training_time > 0, where=against == reference)", report)
+        assert [reason.split(" against")[0] for reason in failed.reasons] == unlike and unlike
+        assert "speedup.training_time is missing: the two runs did not train the same" in failed.reasons[0]
+        assert outcome("all(speedup.training_time > 0)", report).passed
+
+    def test_a_run_of_which_steps_cannot_be_read_is_no_measurement(self, tmp_path):
+        sweep = write_synthetic_sweep(tmp_path, steps=16, questions=10)
+        trace = next(sweep.glob("s1_opt16*")) / "trace.jsonl"
+        lines = trace.read_text().splitlines()
+        broken = next(place for place, line in enumerate(lines) if '"step":9,"policy_version"' in line)
+        lines[broken] = lines[broken][:40]
+        trace.write_text("\n".join(lines) + "\n")
+        report = evaluated(tmp_path)
+        assert any(
+            "Exp2 has succeeded, but only 15 of its 16 steps can be read" in it for it in report.notices
+        )
+        found = outcome("all(speedup.prompts_per_s > 0)", report)
+        assert not found.passed and any("15 of 16 steps of Exp2 are known" in why for why in found.reasons)
+        assert not any(
+            "steps of" in why for why in outcome("all(accuracy.delta_points > -100)", report).reasons
+        )
+
+    def test_modes_that_were_not_looked_for_are_no_number(self, tmp_path):
+        write_synthetic_sweep(tmp_path, steps=8, questions=10)
+        assert not outcome("all(modes.modes <= 1)", evaluated(tmp_path)).passed
+
+    def test_a_trace_that_is_gone_has_no_steps_to_count(self, tmp_path):
+        sweep = write_synthetic_sweep(tmp_path, steps=8, questions=10)
+        (next(sweep.glob("s1_opt16*")) / "trace.jsonl").unlink()
+        report = evaluated(tmp_path)
+        assert not outcome("all(run.steps_done < 200)", report).passed
+        assert any("only 0 of its 8 steps" in it for it in report.notices)
 
     def test_they_can_be_left_out_by_name(self, partial):
         assert outcome("all(speedup.prompts_per_s > 1.3, where=state == succeeded)", partial).passed

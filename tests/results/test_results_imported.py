@@ -30,9 +30,11 @@ def test_a_file_named_after_one_of_its_tasks_counts_for_that_task_only(tmp_path)
     content = json.loads(path.read_text())
     content["results"]["other"] = {"exact_match,none": 1.0}
     path.write_text(json.dumps(content))
-    assert [(row["task"], row["value"]) for row in evaluation_rows(path, tmp_path)] == [("gsm8k_cot", 0.5)]
+    assert [(row["task"], row["value"]) for row in evaluation_rows(path, None, tmp_path)] == [
+        ("gsm8k_cot", 0.5)
+    ]
     renamed = path.rename(path.with_name("all_4shot.json"))
-    assert {row["task"] for row in evaluation_rows(renamed, tmp_path)} == {"gsm8k_cot", "other"}
+    assert {row["task"] for row in evaluation_rows(renamed, None, tmp_path)} == {"gsm8k_cot", "other"}
 
 
 @given(questions=st.integers(1, 5000), data=st.data())

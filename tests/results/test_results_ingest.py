@@ -406,3 +406,28 @@ def test_a_deleted_snapshot_comes_back(tmp_path):
 def test_no_runs_directory_is_an_error_with_the_next_step(tmp_path):
     with pytest.raises(IngestError, match="sweepctl run"):
         ingest(tmp_path / "nowhere")
+
+
+def test_another_schedule_explains_the_same_steps_anew(tmp_path):
+    """What the sentence on modes says rests on the configuration, not only on the trace."""
+    sweep = write_synthetic_sweep(tmp_path, questions=10)
+    ingest(tmp_path)
+
+    def sentence():
+        found = Store(tmp_path).query(
+            "SELECT sentence FROM step_modes JOIN runs USING (sweep, run_name) WHERE label = 'Exp5'"
+        )
+        return found["sentence"].iloc[0]
+
+    assert "could not be dispatched before the sync" in sentence()
+    for path in (sweep / "sweep.json", *sweep.glob("s1_opt8_sync16*/config.json")):
+        path.write_text(
+            path.read_text()
+            .replace('"max_staleness":1', '"max_staleness":5')
+            .replace('"max_staleness": 1', '"max_staleness": 5')
+        )
+    ingest(tmp_path)
+    changed = sentence()
+    assert "could not be dispatched before the sync" not in changed
+    ingest(tmp_path, rebuild=True)
+    assert sentence() == changed

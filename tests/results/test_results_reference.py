@@ -179,3 +179,17 @@ def test_published_speed_is_not_among_measured_figures(imported):
     report = build_report(imported, "gsm8k")
     assert report.experiments["step_mean_s"].isna().all()
     assert report.speedups["step_time_speedup"].isna().all()
+
+
+def test_what_asynchrony_was_worth_is_given_against_the_matched_baseline(imported):
+    """The publication's own comparison: Exp1 -> Exp2 1.5x, Exp3 -> Exp4 1.9x."""
+    report = build_report(imported)
+    twins = report.published_speedups[report.published_speedups["against"] == "baseline"]
+    ratios = {
+        (a, b): f"{x:.1f}"
+        for a, b, x in zip(twins["label"], twins["other_label"], twins["training_time_ratio"], strict=True)
+    }
+    assert ratios == {("Exp2", "Exp1"): "1.5", ("Exp4", "Exp3"): "1.9", ("Exp5", "Exp3"): "1.4"}
+    page = render_markdown(report)
+    assert "| Exp4 | Exp3 | 1.89x<br>" in page
+    assert "| &lt;run>/eval/&lt;checkpoint>/" in page, "no tag that a browser would drop"

@@ -14,6 +14,7 @@ from results.files.comparisons import OPPONENTS
 from results.ingest import ingest
 from results.report.build import build_report
 from results.report.chosen import compared_with
+from results.report.compared import compared_speeds
 from results.report.conclusions import conclusions
 from results.report.notices import notices
 from results.report.observations import speed_observations
@@ -179,8 +180,10 @@ def test_opponents_have_one_name_everywhere(report, monkeypatch):
     for against in OPPONENTS:
         monkeypatch.setitem(OPPONENTS, against, f"yardstick {against}")
     said = tuple(quality_observations(report.experiments, report.deltas, report.arm_deltas, 2.0))
-    speed = tuple(speed_observations(report.speedups, report.modes, report.configurations, report.varying))
-    ends = tuple(conclusions(report.experiments, report.speedups, report.deltas, 2.0))
+    speeds = compared_speeds(report.experiments, report.speedups, report.arm_speedups)
+    configurations = report.configurations
+    speed = tuple(speed_observations(speeds, report.speedups, report.modes, configurations, report.varying))
+    ends = tuple(conclusions(report.experiments, speeds, report.deltas, report.arm_deltas, 2.0))
     shown = replace(report, quality_observations=said, speed_observations=speed, conclusions=ends)
     text = render_markdown(shown)
     assert "from the yardstick base" in text

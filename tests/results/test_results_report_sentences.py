@@ -32,7 +32,7 @@ def speedups(*rows, against="baseline", comparable=True):
     )
 
 
-def deltas(*rows, against="baseline"):
+def deltas(*rows, against="baseline", prompts=(100, 100)):
     """Rows of (label, verdict, detectable)."""
     return pd.DataFrame(
         [
@@ -46,6 +46,8 @@ def deltas(*rows, against="baseline"):
                 "filter": "strict-match",
                 "num_fewshot": 4,
                 "delta_points": -5.0,
+                "prompts_trained": prompts[0],
+                "other_prompts_trained": prompts[1],
                 "p_adjusted": 0.001,
                 "verdict": verdict,
                 "detectable_points": detectable,
@@ -57,16 +59,18 @@ def deltas(*rows, against="baseline"):
     )
 
 
-def experiments(*labels, prompts=100, seeds=(0,), states=None):
+def experiments(*labels, seeds=(0,), states=None):
     return pd.DataFrame(
         {
             "run_name": [f"run_{label}" for label in labels],
             "label": labels,
-            "prompts": prompts,
             "seed": (list(seeds) * len(labels))[: len(labels)],
             "state": states or "succeeded",
         }
     )
+
+
+ONE_SEED_ARMS = pd.DataFrame({"scope": ["these checkpoints"]})
 
 
 class TestSpeed:
@@ -92,11 +96,17 @@ class TestSpeed:
     def test_slower_needs_an_interval_below_one(self):
         said = list(slower_runs(speedups(("Exp1", 0.8, 0.7, 0.9), ("Exp2", 0.8, 0.5, 1.2))))
         assert len(said) == 1 and said[0].startswith("Exp1 is slower than its matched baseline, Exp0: 0.80x")
+        assert said[0].endswith("(95 % 0.70–0.90, within this run; not adjusted for 2 runs).")
+        (alone,) = slower_runs(speedups(("Exp1", 0.8, 0.7, 0.9)))
+        assert "adjusted" not in alone
 
     def test_many_slower_runs_are_counted(self):
         rows = [(f"Exp{n}", 0.8 - n / 100, 0.5, 0.9) for n in range(6)]
         (said,) = slower_runs(speedups(*rows))
-        assert said.startswith("6 runs are slower than its matched baseline, most of all Exp5: 0.75x")
+        assert said.startswith(
+            "6 runs are slower than its matched baseline, each by its own 95 % interval, not adjusted "
+            "for 6 runs; most of all Exp5: 0.75x"
+        )
 
     def test_one_setting_that_differs_can_be_credited_two_cannot(self):
         known = {"run_Exp0": {"a": 1, "b": 1}, "run_Exp1": {"a": 1, "b": 2}, "run_Exp2": {"a": 2, "b": 2}}
@@ -127,24 +137,47 @@ class TestQuality:
     )
     def test_learning(self, verdicts, said):
         rows = [(f"Exp{n}", verdict, 3.0) for n, verdict in enumerate(verdicts)]
-        (sentence,) = learning(experiments("Exp0", "Exp1"), deltas(*rows, against="base"))
+        (sentence,) = learning(experiments("Exp0", "Exp1"), deltas(*rows, against="base"), ONE_SEED_ARMS)
         assert sentence.startswith(said)
         assert ("quality was not tested" in sentence) is ("better" not in verdicts)
 
+    def test_what_is_not_shown_to_be_learned_is_not_said_not_to_be(self):
+        rows = deltas(("Exp0", "inconclusive", 3.0), against="base")
+        assert list(learning(experiments("Exp0"), rows, ONE_SEED_ARMS)) == [
+            "No run is shown to be better than its base model (adjusted p < 0.05), so whether anything "
+            "was learned is not shown, and quality was not tested."
+        ]
+
+    @pytest.mark.parametrize(
+        ("verdicts", "said"),
+        [
+            (("better", "better"), "All 2 evaluated arms are shown"),
+            (("better", "inconclusive"), "1 of 2 evaluated arms are shown"),
+            (("worse", "inconclusive"), "No arm is shown to be better than its base model"),
+        ],
+    )
+    def test_of_several_seeds_the_arms_learned_and_not_a_lucky_seed(self, verdicts, said):
+        runs = [(f"Exp{n}-seed{seed}", "better", 3.0) for n in range(2) for seed in range(2)]
+        arms = deltas(*((f"Exp{n}-seed0", word, 3.0) for n, word in enumerate(verdicts)), against="base")
+        arms = arms.assign(arm=["a", "b"], scope="2 seeds")
+        (sentence,) = learning(experiments("Exp0-seed0"), deltas(*runs, against="base"), arms)
+        assert sentence.startswith(said)
+        assert sentence.endswith("not shown: Exp1.") is ("1 of 2" in said)
+
     def test_without_a_base_model_learning_is_not_known(self):
-        (sentence,) = learning(experiments("Exp1"), deltas(("Exp1", "better", 3.0)))
+        (sentence,) = learning(experiments("Exp1"), deltas(("Exp1", "better", 3.0)), ONE_SEED_ARMS)
         assert sentence.startswith("The base model was not evaluated")
 
     @pytest.mark.parametrize("word", ["better", "worse"])
     def test_only_decided_comparisons_are_named(self, word):
         part = deltas(("Exp1", word, 3.0), ("Exp2", "inconclusive", 3.0), ("Exp3", "equivalent", 3.0))
-        (said,) = decided(experiments("Exp0", "Exp1"), part)
+        (said,) = decided(part)
         assert said == (
             f"Exp1 is {word} than its matched baseline Exp0 at 4 shots: -5.00 points (adjusted p = 0.001)."
         )
 
     def test_unequal_training_is_said_beside_a_verdict(self):
-        (said,) = decided(experiments("Exp0", "Exp1", prompts=[100, 200]), deltas(("Exp1", "worse", 3.0)))
+        (said,) = decided(deltas(("Exp1", "worse", 3.0), prompts=(200, 100)))
         assert said.endswith("; it trained 200 prompts, the other 100.")
 
     def test_equivalent_comparisons_are_counted_among_all(self):
@@ -162,10 +195,12 @@ class TestQuality:
 
     def test_verdicts_over_seeds_are_about_the_arm(self):
         rows = deltas(("Exp1-seed0", "worse", 3.0), ("Exp2-seed0", "inconclusive", 3.0))
-        arms = rows.assign(scope="3 seeds", low=-8.0, high=-2.0)
+        arms = rows.assign(scope="3 seeds", low=-8.0, high=-2.0, other_seeds=3)
         (said,) = arm_verdicts(arms)
         assert said.startswith("Over 3 seeds, Exp1 is worse than its matched baseline Exp0 at 4 shots")
         assert list(arm_verdicts(arms.assign(scope="these checkpoints"))) == []
+        (said,) = arm_verdicts(arms.assign(other_seeds=1))
+        assert "baseline Exp0, of which there is one checkpoint, at 4 shots" in said
 
     def test_noise_is_mentioned_only_where_a_difference_is_within_it(self):
         known = deltas(("Exp1", "inconclusive", 3.0), ("Exp2", "worse", 3.0)).assign(noise_points=1.0)
@@ -174,15 +209,34 @@ class TestQuality:
         assert said.startswith("1 of 2 differences are within")
 
     @pytest.mark.parametrize(
-        ("seeds", "scope", "said"),
+        ("seeds", "scope", "others", "said"),
         [
-            ((0,), "these checkpoints", "One seed: every verdict is about these checkpoints"),
-            ((0, 1), "these checkpoints", "Each accuracy verdict is about single checkpoints"),
-            ((0, 1), "2 seeds", "A verdict over several seeds is about a setting"),
+            ((0,), "these checkpoints", {"baseline": 1}, "One seed: every verdict is about these"),
+            ((0, 1), "these checkpoints", {"baseline": 1}, "Each accuracy verdict is about single"),
+            (
+                (0, 1),
+                "2 seeds",
+                {"baseline": 2, "base": 1},
+                "A verdict over several seeds is about a setting; the others",
+            ),
+            (
+                (0, 1),
+                "2 seeds",
+                {"baseline": 2, "reference": 1},
+                "A verdict over several seeds is about a setting, or about an arm against one checkpoint",
+            ),
+            (
+                (0, 1),
+                "2 seeds",
+                {"reference": 1, "base": 1},
+                "A verdict over several seeds is about an arm against one checkpoint of its opponent;",
+            ),
+            ((0, 1), "2 seeds", {"base": 1}, "A verdict over several seeds is about an arm against one"),
         ],
     )
-    def test_how_far_verdicts_reach(self, seeds, scope, said):
-        (sentence,) = reach(experiments("Exp0", "Exp1", seeds=seeds), pd.DataFrame({"scope": [scope]}))
+    def test_how_far_verdicts_reach(self, seeds, scope, others, said):
+        arms = pd.DataFrame({"scope": scope, "against": list(others), "other_seeds": list(others.values())})
+        (sentence,) = reach(experiments("Exp0", "Exp1", seeds=seeds), arms)
         assert sentence.startswith(said)
 
 
@@ -193,8 +247,11 @@ class TestConclusions:
         )
         assert list(shown_speed(part)) == [
             "Of 4 runs compared with a matched baseline, 1 is shown to train more prompts a second (1.50x) "
-            "and 1 fewer, each by its own 95 % interval; of 2 neither is shown."
+            "and 1 fewer, each by its own 95 % interval, not adjusted for their number; "
+            "of 2 neither is shown."
         ]
+        over_seeds = list(shown_speed(part.head(2).assign(interval_scope="over 3 seeds")))
+        assert over_seeds[0].startswith("Of 2 arms compared")
         assert list(shown_speed(part.head(0))) == []
 
     @pytest.mark.parametrize(
@@ -217,10 +274,14 @@ class TestConclusions:
         ],
     )
     def test_quality_is_never_stronger_than_its_verdicts(self, verdicts, learned, said):
-        rows = [(f"Exp{n}", verdict, 3.0) for n, verdict in enumerate(verdicts)]
-        (sentence,) = shown_quality(deltas(*rows), learned, 2.0)
+        rows = deltas(*((f"Exp{n}", verdict, 3.0) for n, verdict in enumerate(verdicts)))
+        (sentence,) = shown_quality(rows.assign(scope="these checkpoints"), learned, 2.0)
         assert sentence.startswith(said)
-        assert ("ruled out for" in sentence) is (set(verdicts) <= {"equivalent", "better"} and learned)
+        shown = set(verdicts) <= {"equivalent", "better"} and learned
+        assert ("ruled out for these checkpoints" in sentence) is shown
+        (sentence,) = shown_quality(rows.assign(scope="3 seeds"), learned, 2.0)
+        assert ("ruled out for these arms over their seeds, at" in sentence) is shown
+        assert "No run" not in sentence
 
     def test_missing_runs_end_it(self):
         runs = experiments("A", "B", "C", states=["succeeded", "running", "infeasible"])

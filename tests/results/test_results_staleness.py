@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from results.ingest import ingest
 from results.statistics.age_trends import METRICS
 from results.statistics.families import holm_within
-from results.statistics.selection import MIN_BLOCKS, matched_means
+from results.statistics.selection import MIN_BLOCKS, MIN_UNCOMMON, Side, matched_means
 from results.statistics.trend import BLOCK_STEPS, block_trends
 from results.store import Store, records
 from results.tables.ages import age_effects_table, age_trends_table, ages_across_runs
@@ -156,7 +157,7 @@ def test_ages_are_summed_up_against_the_bound(store, raw):
 def test_fates_and_waste_are_those_of_the_lines(store, raw):
     fates = fates_table(store, SWEEP)
     waste = waste_table(fates)
-    summary = store.query("SELECT run_name, trained_token_share FROM run_summary").set_index("run_name")
+    summary = store.query("FROM run_summary").set_index("run_name")
     for row in records(waste):
         lines = raw[row["label"]]
         groups, tokens = Counter(), Counter()
@@ -179,8 +180,11 @@ def test_fates_and_waste_are_those_of_the_lines(store, raw):
         assert row["discarded_tokens"] == tokens["discarded"] > 0
         assert row["discarded_share"] == pytest.approx(tokens["discarded"] / sum(tokens.values()))
         assert row["unresolved_groups"] == groups["unresolved"] > 0
-        trained = summary.loc[row["run_name"], "trained_token_share"]
-        assert row["wasted_share"] == pytest.approx(1 - trained)
+        of_run = summary.loc[row["run_name"]]
+        assert row["wasted_share"] == pytest.approx(1 - of_run["trained_token_share"])
+        wasted = sum(groups[fate] for fate in WASTED)
+        assert of_run["groups_filtered"] + of_run["groups_lost"] == wasted
+        assert of_run["groups_filtered"] == groups["filtered"] > 0
 
 
 def value(group, quantity):
@@ -194,6 +198,9 @@ def test_what_was_thrown_away_is_compared_within_the_same_versions(store, raw):
     """Means recomputed group by group: each thrown-away group against the trained ones of its block."""
     bias = bias_table(store, SWEEP)
     assert not set(bias["fate"]) & {"trained", "discarded"}
+    # Filtering is by equal rewards: of those a difference would be by construction.
+    assert set(bias.loc[bias["fate"] == "filtered", "quantity"]) == set(QUANTITIES) - {"reward"}
+    assert set(bias.loc[bias["fate"] == "evicted", "quantity"]) == set(QUANTITIES)
     for row in records(bias[bias["fate"].isin(["filtered", "evicted", "leftover"])]):
         groups = raw[row["label"]]["group"]
         versions = 1 + max(group["version_min"] for group in groups)
@@ -212,6 +219,25 @@ def test_what_was_thrown_away_is_compared_within_the_same_versions(store, raw):
         assert row["estimate"] == pytest.approx(expected)
         spread = np.std([value(g, row["quantity"]) for g in groups if g["fate"] == "trained"], ddof=1)
         assert row["effect_size"] == pytest.approx((mean - matched) / spread)
+        expected = expected_uncommon(row, groups, versions)
+        assert row["uncommon_groups"] == pytest.approx(expected) and expected > 0
+
+
+def expected_uncommon(row, groups, versions):
+    """How many groups off their block's median each side would have by lot; the fewer of the two."""
+    blocks = defaultdict(lambda: {"trained": [], row["fate"]: []})
+    for group in groups:
+        if group["fate"] in ("trained", row["fate"]):
+            block = group["version_min"] * VERSION_BLOCKS // versions
+            blocks[block][group["fate"]].append(value(group, row["quantity"]))
+    expected = Counter()
+    for sides in blocks.values():
+        if sides["trained"] and sides[row["fate"]]:
+            median = np.quantile(sides["trained"], 0.5, method="inverted_cdf")
+            both = np.concatenate(list(sides.values()))
+            for side, values in sides.items():
+                expected[side] += len(values) * (both != median).mean()
+    return min(expected.values())
 
 
 def test_planted_bias_is_found_and_no_other_is_claimed(store):
@@ -296,7 +322,8 @@ def test_equal_blocks_give_the_paired_t_test():
     rng = np.random.default_rng(5)
     others, trained = rng.normal(3, 1, (2, 12))
     ones, cases = np.full(12, 4.0), np.zeros(12, dtype=np.int64)
-    found = matched_means(cases, ones, 4 * others, 2 * ones, 8 * trained, cases=1, as_ratio=False)
+    sides = Side(ones, 4 * others, 4 * others**2, ones), Side(2 * ones, 8 * trained, 8 * trained**2, 2 * ones)
+    found = matched_means(cases, *sides, cases=1, as_ratio=False)
     expected = stats.ttest_rel(others, trained)
     interval = expected.confidence_interval()
     assert found.p[0] == pytest.approx(expected.pvalue)
@@ -306,9 +333,54 @@ def test_equal_blocks_give_the_paired_t_test():
 def test_too_few_blocks_are_not_tested_and_equal_figures_are_no_evidence():
     few = int(MIN_BLOCKS) - 1
     cases, ones = np.repeat(np.int64([0, 1]), [few, 10]), np.ones(few + 10)
-    found = matched_means(cases, ones, 0.3 * ones, 7 * ones, 0.3 * 7 * ones, cases=2, as_ratio=False)
-    assert np.isnan(found.p[0]) and np.isnan(found.low[0]) and found.mean[0] == pytest.approx(0.3)
-    assert (found.p[1], found.low[1], found.high[1]) == (1, 0, 0)
+    sides = (Side(n * ones, 0.3 * n * ones, 0.09 * n * ones, n * ones) for n in (1, 7))
+    found = matched_means(cases, *sides, cases=2, as_ratio=False)
+    assert found.mean == pytest.approx([0.3, 0.3]) and found.estimate == pytest.approx([0, 0])
+    assert np.isnan([found.p, found.low, found.high]).all()
+
+
+def sides_of_like_blocks(others, trained, blocks):
+    """So many blocks, each with these values; no value is common."""
+    for values in (np.array(others), np.array(trained)):
+        sums = len(values), values.sum(), (values**2).sum(), len(values)
+        yield Side(*(np.full(blocks, float(each)) for each in sums))
+
+
+@pytest.mark.parametrize("as_ratio", [False, True])
+def test_where_blocks_do_not_scatter_the_error_is_that_of_dealing_fates_by_lot(as_ratio):
+    others, trained, blocks = [3.0, 5.0], [2.0, 2.5, 4.5, 6.0], 8
+    values = np.array([*others, *trained])
+    differences = []
+    for dealt in combinations(range(len(values)), len(others)):
+        chosen = np.isin(np.arange(len(values)), dealt)
+        differences.append(values[chosen].mean() - values[~chosen].mean())
+    error = np.std(differences) / np.sqrt(blocks)
+    found = matched_means(
+        np.zeros(blocks, dtype=np.int64),
+        *sides_of_like_blocks(others, trained, blocks),
+        cases=1,
+        as_ratio=as_ratio,
+    )
+    mean, matched = np.mean(others), np.mean(trained)
+    estimate = mean / matched if as_ratio else mean - matched
+    relative = error / np.sqrt(mean * matched)
+    reach = stats.t.ppf(0.975, blocks - 1) * (relative if as_ratio else error)
+    ends = estimate * np.exp([-reach, reach]) if as_ratio else estimate + np.array([-reach, reach])
+    assert (found.low[0], found.high[0]) == pytest.approx(ends)
+    apart = np.log(estimate) / relative if as_ratio else estimate / error
+    assert found.p[0] == pytest.approx(2 * stats.t.sf(abs(apart), blocks - 1))
+
+
+@pytest.mark.parametrize("compared_fewer", [True, False])
+def test_where_nearly_all_values_are_alike_nothing_is_tested(compared_fewer):
+    """Every trained group is 0, or every one compared is: no scatter is seen on that side."""
+    blocks, cases = 20, np.zeros(20, dtype=np.int64)
+    none, some = np.zeros(blocks), np.where(np.arange(blocks) < 4, 1.0, 0.0)
+    alike, few = Side(np.full(blocks, 8.0), none, none, none), Side(np.ones(blocks), some, some, some)
+    sides = (few, alike) if compared_fewer else (alike, few)
+    found = matched_means(cases, *sides, cases=1, as_ratio=False)
+    assert found.uncommon[0] == pytest.approx(4 / 9) and found.uncommon[0] < MIN_UNCOMMON
+    assert np.isfinite(found.estimate[0]) and np.isnan([found.p, found.low, found.high]).all()
 
 
 @given(

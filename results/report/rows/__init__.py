@@ -17,6 +17,7 @@ TABLES: dict[str, type[Row]] = {
     "speedups": speed.SpeedupRow,
     "arm_speedups": speed.ArmSpeedupRow,
     "published_speed": speed.PublishedSpeedRow,
+    "published_speedups": speed.PublishedSpeedupRow,
     "published_step_times": speed.PublishedStepTimesRow,
     "modes": speed.ModesRow,
     "staleness": staleness.StalenessRow,

@@ -34,6 +34,10 @@ class DeltaRow(Row):
     other_run: str | None
     """Null for a base model."""
     checkpoint: str
+    other_checkpoint: str
+    prompts_trained: int | None
+    """Up to the checkpoint; null where its name is no step number."""
+    other_prompts_trained: int | None
     task: str
     num_fewshot: int
     metric: str
@@ -57,7 +61,7 @@ class DeltaRow(Row):
     detectable_points: float | None
     """The least difference that would have shown with 80 % power."""
     refusal: str | None
-    """The settings that differ, so that the two are not compared."""
+    """What differs, so that the two are not compared: settings, or how far the two were trained."""
     noise_points: float | None
     """What evaluating the base model twice differs by; null where it was evaluated once."""
     within_noise: bool

@@ -64,7 +64,7 @@ class ExperimentRow(Row):
     groups_dispatched: int | None
     groups_trained: int | None
     groups_filtered: int | None
-    groups_wasted: int | None
+    groups_lost: int | None
     trained_token_share: float | None
 
 

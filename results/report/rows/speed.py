@@ -119,6 +119,27 @@ class PublishedSpeedRow(Row):
     notes: str | None
 
 
+class PublishedSpeedupRow(Row):
+    """Published figures of two runs made elsewhere; `_low` and `_high` are what their rounding allows."""
+
+    label: str
+    run_name: str
+    against: str
+    """`baseline` or `reference`."""
+    other_run: str
+    other_label: str
+    training_time_ratio: float | None
+    training_time_ratio_low: float | None
+    training_time_ratio_high: float | None
+    step_time_speedup: float | None
+    step_time_speedup_low: float | None
+    step_time_speedup_high: float | None
+    step_time_comparable: bool | None
+    prompts_per_s_speedup: float | None
+    prompts_per_s_speedup_low: float | None
+    prompts_per_s_speedup_high: float | None
+
+
 class PublishedStepTimesRow(Row):
     """What was published of the spread of step times."""
 

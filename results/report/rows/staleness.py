@@ -89,6 +89,8 @@ class BiasRow(Row):
     """`completion_tokens`, `reward` or `truncated_share`."""
     groups: int
     compared_groups: int
+    uncommon_groups: float | None
+    """Expected on the rarer side to differ from their block's median; below five nothing is tested."""
     blocks: float | None
     """Effective number of parts of the run that hold them."""
     mean: float | None

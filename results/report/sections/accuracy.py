@@ -96,10 +96,10 @@ def _legend(margin_points: float) -> str:
 
 def _delta_notes(part: pd.DataFrame) -> Iterator[str]:
     if methods := "; ".join(sorted(part["method"].dropna().unique())):
-        yield f"Tests and intervals are {methods}."
+        yield f"Tests and intervals: {methods}."
     refused = records(part[part["verdict"] == "refused"])
     for row in refused[:_REFUSALS]:
-        why = f"settings differ: {row['refusal']}" if row["refusal"] else "no standard error and no samples"
+        why = f"they differ in {row['refusal']}" if row["refusal"] else "no standard error and no samples"
         yield f"✗ {row['label']}, {row['num_fewshot']}-shot, not compared: {why}."
     if len(refused) > _REFUSALS:
         yield f"✗ {len(refused)} comparisons in all are refused; --format json says why of each."

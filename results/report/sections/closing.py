@@ -13,6 +13,7 @@ _MEASURED = (
     ("<run>/rollouts.jsonl", "sampled text, tokens, logprobs and rewards"),
     ("<run>/checkpoints/step_<n>/", "weights, for transformers, vLLM and lm-eval"),
 )
+_IMPORTED = (("sweep.json", "what is known of the runs, published figures among it"),)
 _EVALUATED = (
     ("<run>/eval/<checkpoint>/<task>_<n>shot.json", "lm-eval's own output, samples beside it"),
     ("base_models/<model>/", "the same of the untrained model"),
@@ -22,7 +23,8 @@ _EVALUATED = (
 def closing_sections(report: Report) -> Iterator[Section]:
     """File structure; reproduction, unless the sweep was made elsewhere."""
     measured = report.experiments["training_s"].notna().any()
-    files = (*(_MEASURED if measured else _MEASURED[:1]), *_EVALUATED)
+    unmeasured = _IMPORTED if len(report.published_speed) else _MEASURED[:1]
+    files = (*(_MEASURED if measured else unmeasured), *_EVALUATED)
     yield Section(
         "File structure",
         (Sheet("", (f"Below {report.sweep}/", "What it is"), files, text_columns=2),),

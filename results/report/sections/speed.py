@@ -35,6 +35,7 @@ def speed_sections(report: Report) -> Iterator[Section]:
         speed.append(_arms(report))
     if len(report.published_speed):
         speed.append(_published(report))
+        speed += _published_twins(report)
     if len(report.published_step_times):
         rows = tuple((row["label"], row["text"]) for row in records(report.published_step_times))
         times.append(Sheet("Step times as published", ("Exp", "Spread"), rows, text_columns=2))
@@ -187,6 +188,25 @@ def _published(report: Report) -> Sheet:
             f"{_NOT_COMPARABLE} not comparable: the two runs' steps train different numbers of prompts."
         )
     return Sheet("Published speed", columns, rows, notes=tuple(notes))
+
+
+def _published_twins(report: Report) -> Iterator[Sheet]:
+    """Against runs that agree in all knobs but those of the baseline: what asynchrony alone was worth."""
+    twins = report.published_speedups[report.published_speedups["against"] == "baseline"]
+    rows = tuple(
+        (
+            row["label"],
+            row["other_label"],
+            *(
+                _rounded(row, name)
+                for name in ("training_time_ratio", "step_time_speedup", "prompts_per_s_speedup")
+            ),
+        )
+        for row in records(twins)
+    )
+    columns = ("Exp", "Against", "Training\ntime", "Step time", "Prompts/s")
+    if rows:
+        yield Sheet(f"Published speedup against the {OPPONENTS['baseline']}", columns, rows, text_columns=2)
 
 
 def _rounded(row: Row, name: str, mark: str = "") -> str:
