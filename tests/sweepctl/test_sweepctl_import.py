@@ -1,77 +1,39 @@
-"""Results made elsewhere become a sweep, or an error that names the file and the line."""
+"""Results made elsewhere become a sweep."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
-from pathlib import Path
 
-import numpy as np
 import pytest
-from factories.sweep_factory import REFERENCE_ARMS, write_lm_eval, write_synthetic_sweep
+from factories.sweep_factory import write_synthetic_sweep
+from importing import (
+    DATE,
+    HERE,
+    LATER,
+    PAGE,
+    REFERENCE,
+    TABLE,
+    take,
+    write_lm_eval_folder,
+    write_results,
+)
 
 from results.files.sweeps import Manifest
 from results.ingest import ingest
 from results.report.build import build_report
 from results.store import Store
 from results.tables.accuracy import default_filter_rows
-from sweepctl.commands.export import export_sweep
-from sweepctl.commands.import_ import import_folder
 from sweepctl.exchange.imported import refuse_imported
 from sweepctl.exchange.run_table import read_table
 from sweepctl.watching.show import show_status
 from trainer.errors import ConfigError
 from trainer.paths import SweepPaths, samples_path
 
-HERE = Path(__file__).parent
-REFERENCE = HERE.parents[2] / "shared" / "reference"
-PAGE = REFERENCE / "gsm8k-staleness-sweep.md"
-TABLE = HERE / "reference_runs.yaml"
-DATE = "2026-01-15T10-00-00.123456"
-LATER = "2026-01-16T10-00-00.000001"
-
-
-def take(folder, runs_dir, *, name="taken", runs=None, as_json=False):
-    import_folder(runs_dir, folder, name=name, runs=runs, as_json=as_json)
-    return SweepPaths(runs_dir / name)
-
-
-def refusal(folder, runs_dir, **options):
-    """The message of an import that is refused, after which nothing was written."""
-    with pytest.raises(ConfigError) as caught:
-        take(folder, runs_dir, **options)
-    assert not runs_dir.exists() or list(runs_dir.iterdir()) == []
-    return str(caught.value)
-
 
 def report_of(sweep):
     ingest(sweep.root.parent)
     return build_report(Store(sweep.root.parent), sweep.name)
-
-
-def answers(seed, chance=0.5, questions=40):
-    right = np.random.default_rng(seed).random(questions) < chance
-    return {"strict-match": right}
-
-
-def write_results(folder, name, seed, *, task="gsm8k_cot", shots=0, **changes):
-    """`<name>_<n>shot.json` with samples beside it."""
-    path = folder / f"{name}_{shots}shot.json"
-    (path.parent / "x").mkdir(parents=True, exist_ok=True)  # the factory takes a name from two folders up
-    write_lm_eval(path, task, shots, answers(seed), **changes)
-    (path.parent / "x").rmdir()
-    return path
-
-
-def write_lm_eval_folder(folder, model_name, seed, *, date=DATE, task="gsm8k_cot", shots=0, unix=1.0):
-    """What lm-eval leaves under its --output_path."""
-    place = folder / model_name.replace("/", "__")
-    made = write_results(place, "made", seed, task=task, shots=shots, model_name=model_name, date=unix)
-    samples_path(made).rename(place / f"samples_{task}_{date}.jsonl")
-    return made.rename(place / f"results_{date}.json")
 
 
 def published(heading):
@@ -294,312 +256,3 @@ def test_an_imported_sweep_is_not_to_be_run(reference, tmp_path):
         refuse_imported(reference)
     refuse_imported(SweepPaths(write_synthetic_sweep(tmp_path, steps=12, questions=5)))
     refuse_imported(SweepPaths(tmp_path / "not there"))
-
-
-# What is refused.
-
-
-def empty(folder):
-    folder.mkdir()
-
-
-def other_json(folder):
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-
-
-def not_lm_eval(folder):
-    write_results(folder, "base", 1)
-    (folder / "exp1_0shot.json").write_text('{"results": 3}')
-
-
-def no_json(folder):
-    folder.mkdir()
-    (folder / "exp1_0shot.json").write_text("{")
-
-
-def no_metric(folder):
-    folder.mkdir()
-    (folder / "exp1_0shot.json").write_text('{"results": {"gsm8k": {"alias": "gsm8k"}}}')
-
-
-def other_shots(folder):
-    write_results(folder, "exp1", 1, shots=4).rename(folder / "exp1_0shot.json")
-
-
-def twice(folder):
-    write_results(folder / "a", "exp1", 1)
-    write_results(folder / "b", "exp1", 2)
-
-
-def bases_of_two_steps(folder):
-    write_results(folder, "base_step10", 1)
-    write_results(folder, "base_step20", 2)
-    write_results(folder, "exp1", 3)
-
-
-def collision(folder):
-    write_results(folder, "exp 1", 1)
-    write_results(folder, "exp_1", 2)
-
-
-def bad_sample(folder):
-    path = write_results(folder, "exp1", 1)
-    with samples_path(path).open("a") as file:
-        file.write("torn\n")
-
-
-def loop(folder):
-    folder.mkdir()
-    (folder / "exp1_0shot.json").symlink_to(folder / "exp1_0shot.json")
-
-
-def folder_loop(folder):
-    folder.mkdir()
-    (folder / "again").symlink_to(folder, target_is_directory=True)
-
-
-def two_bases(folder):
-    write_results(folder, "a_base", 1)
-    write_results(folder, "b-base", 2)
-
-
-def engine_log(folder):
-    write_results(folder, "engine.log", 1)
-
-
-def only_a_base(folder):
-    write_results(folder, "base", 1, model_name="Qwen/Q-Base")
-
-
-def own_folder(folder):
-    folder.mkdir()
-    (folder / "sweep.json").write_text("{}")
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (empty, "in: no lm-eval results here; they are named"),
-        (other_json, "no lm-eval results here (config.json: passed over, it is not named as a result)"),
-        (not_lm_eval, "in/exp1_0shot.json: not an lm-eval result: results: Input should be"),
-        (no_json, "in/exp1_0shot.json: not an lm-eval result: Invalid JSON"),
-        (no_metric, "in/exp1_0shot.json: not an lm-eval result: it holds no metric of any task"),
-        (other_shots, "its name says 0 shots, lm-eval's `n-shot` of gsm8k_cot says 4"),
-        (twice, "the same as"),
-        (bases_of_two_steps, "would lie at the same place as"),
-        (collision, "would both be called 'exp_1'; rename one"),
-        (bad_sample, "in/exp1_0shot.samples.jsonl:41: not a sample of lm-eval: Invalid JSON"),
-        (loop, "in/exp1_0shot.json: cannot be read: Too many levels of symbolic links"),
-        (folder_loop, "no lm-eval results here (again: a linked folder, not entered)"),
-        (two_bases, "several base models: a_base, b-base; say which with `base_model`"),
-        (only_a_base, "results of the base model 'Qwen/Q-Base' only; those of a run are needed"),
-        (engine_log, "a run cannot be called 'engine.log'; rename the file"),
-        (own_folder, "no MANIFEST.sha256: not an exported sweep, or not the whole of one"),
-    ],
-)
-def test_a_folder_that_cannot_be_read_is_refused(make, message, tmp_path):
-    make(tmp_path / "in")
-    assert message in refusal(tmp_path / "in", tmp_path / "runs")
-
-
-def test_all_that_is_wrong_is_told_at_once(tmp_path):
-    not_lm_eval(tmp_path / "in")
-    (tmp_path / "in" / "exp2_4shot.json").write_text("[")
-    message = refusal(tmp_path / "in", tmp_path / "runs")
-    assert "exp1_0shot.json" in message and "exp2_4shot.json" in message
-
-
-TABLES = {
-    "runs: 3": ":1: runs: should be a list, found 3",
-    "runs: []": ":1: runs: there is no run, found []",
-    "[1]": ":1: a table of runs is a map; it has a list `runs`",
-    "runs: [": "not valid YAML",
-    "runs:\n- label: a": ":2: the key 'run_name' is missing",
-    "runs:\n- run_name: a\n  lable: b": ":3: unknown key 'lable'; did you mean 'label'?",
-    "runs:\n- run_name: a\n  step_time_s:\n    maen: 3": ":4: unknown key 'maen'; did you mean 'mean'?",
-    "runs:\n- run_name: a\n  step_time_s: [1, x]": ":3: runs.0.step_time_s.1: should be a valid number",
-    "runs:\n- run_name: a\n  step_time_s: {min: 3, mean: 2}": ":3: runs.0.step_time_s: min is 3.0, above",
-    "runs:\n- run_name: a\n  training_time: 70 min": ":3: runs.0.training_time: a duration is",
-    "runs:\n- run_name: a\n  knobs: {max_stalenes: 1}": ":3: unknown key 'max_stalenes'; did you mean",
-    "runs:\n- run_name: a\n  knobs:\n    max_staleness: -1": ":4: max_staleness: should be greater",
-    "base: {optim: {lr: x}}\nruns:\n- run_name: a": ":1: optim.lr: should be a valid number",
-    "reference: {nothing: 1}\nruns:\n- run_name: a": ":1: unknown key 'nothing'",
-    "runs:\n- run_name: ../a": ":2: run_name: letters, digits",
-    "runs:\n- run_name: base_models": ":2: run_name: letters, digits",
-    "runs:\n- run_name: sweep.json": ":2: run_name: letters, digits",
-    "runs:\n- run_name: .lock": ":2: run_name: letters, digits",
-    "runs:\n- run_name: a\n- run_name: a": ":3: run_name 'a' is given twice; first on line 2",
-    "runs:\n- run_name: a\n  evaluations: exp2": ":3: evaluations: no results of 'exp2'; did you",
-    "base_model: bace\nruns:\n- run_name: a": ":1: base_model: no results of 'bace'; did you mean 'base'?",
-    "runs:\n- run_name: a\n  accuracy: [{task: t, num_fewshot: 0, percent: 5, questions: 10, correct: 9}]": (
-        ":3: 9 of 10 is 90.00 %, not 5.0 %"
-    ),
-}
-
-
-@pytest.mark.parametrize("text", TABLES, ids=range(len(TABLES)))
-def test_what_is_wrong_in_a_table_is_told_with_its_line(text, tmp_path):
-    write_results(tmp_path / "in", "base", 1)
-    write_results(tmp_path / "in", "exp1", 2)
-    table = tmp_path / "table.yaml"
-    table.write_text(text)
-    message = refusal(tmp_path / "in", tmp_path / "runs", runs=table)
-    assert TABLES[text] in message
-    assert message.startswith(str(table))
-    assert len(message.splitlines()) == 1, "one mistake, one line"
-
-
-def test_a_table_that_is_not_there_or_not_text_is_refused(tmp_path):
-    write_results(tmp_path / "in", "base", 1)
-    binary = tmp_path / "table.yaml"
-    binary.write_bytes(b"\xff\xfe\xff")
-    assert "No such file" in refusal(tmp_path / "in", tmp_path / "runs", runs=tmp_path / "none.yaml")
-    assert "not UTF-8 text" in refusal(tmp_path / "in", tmp_path / "runs", runs=binary)
-
-
-def test_names_that_will_not_do_are_refused(tmp_path):
-    write_results(tmp_path / "in", "exp1", 1)
-    runs_dir = tmp_path / "runs"
-    assert "no such folder" in refusal(tmp_path / "none", runs_dir)
-    assert "cannot be a sweep's name" in refusal(tmp_path / "in", runs_dir, name="../x")
-    for name in (".hidden", "results.duckdb", "a" * 201):
-        assert "cannot be a sweep's name" in refusal(tmp_path / "in", runs_dir, name=name)
-    sweep = take(tmp_path / "in", runs_dir)
-    before = sweep.manifest.read_bytes()
-    with pytest.raises(ConfigError, match="is there already; give the import another name with --name"):
-        take(tmp_path / "in", runs_dir)
-    assert sweep.manifest.read_bytes() == before
-
-
-# Archives that are not what was exported.
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("source") / "runs"
-    write_synthetic_sweep(runs, steps=12, questions=5, arms=REFERENCE_ARMS[:2])
-    archive = tmp_path_factory.mktemp("archive") / "staleness"
-    export_sweep(runs, "staleness", archive, checkpoints=True, as_json=False)
-    return archive
-
-
-@pytest.fixture
-def archive(exported, tmp_path):
-    return Path(shutil.copytree(exported, tmp_path / "archive"))
-
-
-def first_trace(archive):
-    return min(archive.glob("traces/*/trace.jsonl"))
-
-
-def test_a_changed_or_missing_file_of_an_archive_is_named(archive, tmp_path):
-    changed, missing = first_trace(archive), min(archive.glob("configs/*.json"))
-    changed.write_bytes(changed.read_bytes()[:-10])
-    missing.unlink()
-    message = refusal(archive, tmp_path / "runs")
-    assert f"{changed}: is not what was exported" in message
-    assert f"{missing}: cannot be read: No such file" in message
-
-
-def test_notes_may_be_edited_and_whole_checkpoints_left_out(archive, tmp_path):
-    (archive / "NOTES.md").write_text("mine")
-    listing = archive / "MANIFEST.sha256"
-    listing.write_text(listing.read_text() + f"{'0' * 64}  checkpoints/a/step_000001/model.safetensors\n")
-    assert len(list(take(archive, tmp_path / "runs").root.glob("*/trace.jsonl"))) == 2
-
-
-def test_what_was_added_to_an_archive_is_left_out_and_said(archive, tmp_path, capsys):
-    run = first_trace(archive).parent.name
-    added = [
-        "configs/evil.json",
-        "traces/evil/trace.jsonl",
-        f"traces/{run}/extra.log",
-        f"eval_results/arithmetic_cot/step_000012/{run}_7shot.json",
-    ]
-    for name in added:
-        (archive / name).parent.mkdir(exist_ok=True)
-        (archive / name).write_text("{}")
-    sweep = take(archive, tmp_path / "runs")
-    shown = capsys.readouterr().out
-    for name in added:
-        assert f"note: {name}: left out, MANIFEST.sha256 does not list it" in shown
-    assert not (sweep.root / "evil").exists()
-    assert not (sweep.run(run).root / "extra.log").exists()
-    assert list(sweep.root.rglob("*_7shot.json")) == []
-
-
-def test_a_file_whose_name_is_no_text_can_be_spoken_of(archive, tmp_path):
-    name = os.fsdecode(b"added-\xff.json")
-    (archive / name).write_text("{}")
-    command = [sys.executable, "-m", "sweepctl", "import", str(archive), "--runs-dir", str(tmp_path / "runs")]
-    done = subprocess.run([*command, "--name", "taken"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "note: added-?.json: left out" in done.stdout
-
-
-def test_of_many_added_files_a_few_are_named(archive, tmp_path, capsys):
-    for number in range(1200):
-        (archive / "traces" / f"{number:04d}.txt").write_text("")
-    take(archive, tmp_path / "runs")
-    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    assert len(notes) == 6
-    assert notes[-1] == "note: so are 1,195 other files"
-
-
-def unlist(archive, name):
-    listing = archive / "MANIFEST.sha256"
-    lines = listing.read_text().splitlines(keepends=True)
-    listing.write_text("".join(line for line in lines if not line.endswith(f"  {name}\n")))
-
-
-def test_a_manifest_that_the_checksums_do_not_have_is_refused(archive, tmp_path):
-    unlist(archive, "sweep.json")
-    message = refusal(archive, tmp_path / "runs")
-    assert message == f"{archive / 'MANIFEST.sha256'}: does not list sweep.json; get the archive again"
-
-
-def test_an_archive_without_its_checksums_or_its_manifest_is_refused(archive, tmp_path):
-    (archive / "sweep.json").unlink()
-    assert f"{archive / 'sweep.json'}: cannot be read: No such file" in refusal(archive, tmp_path / "runs")
-    (archive / "sweep.json").write_text("{}")
-    (archive / "MANIFEST.sha256").unlink()
-    assert "no MANIFEST.sha256: not an exported sweep" in refusal(archive, tmp_path / "runs")
-
-
-@pytest.mark.parametrize("name", [".", "a\0b", "/etc/hostname", "a/../../b"])
-def test_a_listed_name_that_is_none_is_told(name, archive, tmp_path):
-    listing = archive / "MANIFEST.sha256"
-    count = len(listing.read_text().splitlines())
-    listing.write_text(listing.read_text() + f"{'0' * 64}  {name}\n")
-    message = refusal(archive, tmp_path / "runs")
-    assert message == f"{listing}:{count + 1}: not a checksum and a name; get the archive again"
-
-
-def test_an_archive_reaches_nothing_outside_itself(archive, tmp_path):
-    manifest = json.loads((archive / "sweep.json").read_text())
-    manifest["runs"][0]["run_name"] = "../../evil"
-    manifest["runs"][1]["run_name"] = "sweep.json"
-    (archive / "sweep.json").write_text(json.dumps(manifest))
-    listing = archive / "MANIFEST.sha256"
-    listing.write_text(listing.read_text() + f"{'0' * 64}  ../secret\n")
-    secret = tmp_path / "secret"
-    secret.write_text("secret")
-    link = first_trace(archive).with_name("train.log")
-    link.symlink_to(secret)
-    message = refusal(archive, tmp_path / "runs")
-    assert "a run cannot be called '../../evil'" in message
-    assert "a run cannot be called 'sweep.json'" in message
-    assert f"{link}: is a link; an archive has none" in message
-    assert "not a checksum and a name" in message
-
-
-def test_a_manifest_that_is_none_is_told(archive, tmp_path):
-    (archive / "sweep.json").write_text('{"runs": 3}')
-    message = refusal(archive, tmp_path / "runs")
-    assert "sweep.json: is not what was exported" in message
-    assert "sweep.json: runs: Input should be a valid array" in message
-
-
-def test_a_table_beside_an_archive_is_refused(archive, tmp_path):
-    assert "says itself what its runs were" in refusal(archive, tmp_path / "runs", runs=TABLE)

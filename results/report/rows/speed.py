@@ -80,7 +80,22 @@ class ArmSpeedupRow(Row):
     """Pairs whose two runs reached the reward."""
 
 
-class PublishedSpeedRow(Row):
+class PublishedRatios(Row):
+    """Of published figures, > 1 is faster; `_low` and `_high` are what their rounding allows."""
+
+    training_time_ratio: float | None
+    training_time_ratio_low: float | None
+    training_time_ratio_high: float | None
+    step_time_speedup: float | None
+    step_time_speedup_low: float | None
+    step_time_speedup_high: float | None
+    step_time_comparable: bool | None
+    prompts_per_s_speedup: float | None
+    prompts_per_s_speedup_low: float | None
+    prompts_per_s_speedup_high: float | None
+
+
+class PublishedSpeedRow(PublishedRatios):
     """What was published of a run made elsewhere; `_low` and `_high` are what its rounding allows."""
 
     label: str
@@ -106,20 +121,10 @@ class PublishedSpeedRow(Row):
     other_run: str | None
     """The sweep's reference run."""
     other_label: str | None
-    training_time_ratio: float | None
-    training_time_ratio_low: float | None
-    training_time_ratio_high: float | None
-    step_time_speedup: float | None
-    step_time_speedup_low: float | None
-    step_time_speedup_high: float | None
-    step_time_comparable: bool | None
-    prompts_per_s_speedup: float | None
-    prompts_per_s_speedup_low: float | None
-    prompts_per_s_speedup_high: float | None
     notes: str | None
 
 
-class PublishedSpeedupRow(Row):
+class PublishedSpeedupRow(PublishedRatios):
     """Published figures of two runs made elsewhere; `_low` and `_high` are what their rounding allows."""
 
     label: str
@@ -128,16 +133,6 @@ class PublishedSpeedupRow(Row):
     """`baseline` or `reference`."""
     other_run: str
     other_label: str
-    training_time_ratio: float | None
-    training_time_ratio_low: float | None
-    training_time_ratio_high: float | None
-    step_time_speedup: float | None
-    step_time_speedup_low: float | None
-    step_time_speedup_high: float | None
-    step_time_comparable: bool | None
-    prompts_per_s_speedup: float | None
-    prompts_per_s_speedup_low: float | None
-    prompts_per_s_speedup_high: float | None
 
 
 class PublishedStepTimesRow(Row):
