@@ -31,6 +31,7 @@ START_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 15.0
 CANCEL_TIMEOUT_S = 1.0  # one that is still starting does not listen, and has nothing to lose
 MAX_SOCKET_PATH = 107  # sun_path of a unix socket, less its terminator
+OWN_SOCKET_NAME_LENGTH = 36  # vLLM names the sockets between its processes by a uuid
 
 
 def available() -> bool:
@@ -84,7 +85,8 @@ class VllmServer:
         Args:
             model: as in a run's configuration.
             settings: data type, context length, memory and determinism of the engine.
-            socket: where it will listen; an old socket there is removed.
+            socket: where it will listen; an old socket there is removed. vLLM's own sockets lie beside
+                it, and stay when it is killed: let the folder go with the server.
             log: where its output goes, appended.
             cores: CPU cores it may use; on CPU it computes on these.
             device: value of CUDA_VISIBLE_DEVICES; None leaves the environment's.
@@ -96,16 +98,18 @@ class VllmServer:
             EngineError: it ended before it was ready, or was not ready in time.
         """
         require_supported(settings)
-        if len(os.fsencode(socket)) > MAX_SOCKET_PATH:
+        longest = max(len(os.fsencode(socket)), len(os.fsencode(socket.parent)) + 1 + OWN_SOCKET_NAME_LENGTH)
+        if longest > MAX_SOCKET_PATH:
             raise EngineError(
-                f"the socket path {socket} is longer than {MAX_SOCKET_PATH} bytes; use a shorter one"
+                f"the sockets in {socket.parent} would have {longest} bytes in their paths, and "
+                f"{MAX_SOCKET_PATH} is the most; set TMPDIR to a shorter path"
             )
         socket.parent.mkdir(parents=True, exist_ok=True)
         socket.unlink(missing_ok=True)
         process, lifeline = start_guarded(
             _command(model_path(model), settings, socket),
             log,
-            environment=_environment(settings, cores, device),
+            environment=_environment(settings, socket, cores, device),
             prepare=_on_cores(cores),
             hold=hold,
         )
@@ -191,11 +195,14 @@ def _command(model: str, settings: EngineSettings, socket: Path) -> list[str]:
     return command
 
 
-def _environment(settings: EngineSettings, cores: tuple[int, ...], device: str | None) -> dict[str, str]:
+def _environment(
+    settings: EngineSettings, socket: Path, cores: tuple[int, ...], device: str | None
+) -> dict[str, str]:
     environment = dict(os.environ)
     environment |= {
         "VLLM_SERVER_DEV_MODE": "1",  # the routes that load weights
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_RPC_BASE_PATH": str(socket.parent),
         "VLLM_CPU_KVCACHE_SPACE": environment.get("VLLM_CPU_KVCACHE_SPACE", "1"),
     }
     if settings.deterministic:

@@ -19,7 +19,7 @@ _LOW_DISK_BYTES, _LITTLE_DISK_BYTES = 2 * _GIB, 20 * _GIB
 _LITTLE_SHARED_BYTES = 4 * _GIB
 _FEW_FILES = 1024
 MAX_SOCKET_PATH_BYTES = 107  # of a unix socket; trainer.server refuses longer ones
-_LONGEST_SOCKET = "sweepctl-engine-4194304-abcdefgh/engine.sock"
+_LONGEST_SOCKET = "sweepctl-engine-4194304-abcdefgh/00000000-0000-0000-0000-000000000000"
 
 
 def check_resources(runs_dir: Path) -> Iterator[Finding]:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -193,7 +195,7 @@ def test_vllms_cpu_build_cannot_be_deterministic_and_says_what_can(tmp_path, mon
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_vllm_on_cuda_is_told_to_be_batch_invariant(tmp_path, monkeypatch, deterministic):
+def test_vllm_on_cuda_is_told_to_be_batch_invariant(short, tmp_path, monkeypatch, deterministic):
     class WouldStartError(Exception):
         pass
 
@@ -206,7 +208,20 @@ def test_vllm_on_cuda_is_told_to_be_batch_invariant(tmp_path, monkeypatch, deter
     monkeypatch.setattr("trainer.server.subprocess.Popen", start)
     settings = EngineSettings(name="vllm", deterministic=deterministic)
     with pytest.raises(WouldStartError):
-        VllmServer.start("m", settings=settings, socket=tmp_path / "s", log=tmp_path / "engine.log")
+        VllmServer.start("m", settings=settings, socket=short / "s", log=tmp_path / "engine.log")
+
+
+def test_a_socket_whose_path_is_too_long_is_refused_before_anything_starts(tmp_path):
+    socket = tmp_path / ("x" * 60) / "s"  # itself short enough for most, but not vLLM's own beside it
+    with pytest.raises(EngineError, match="TMPDIR"):
+        VllmServer.start("m", settings=EngineSettings(), socket=socket, log=tmp_path / "engine.log")
+
+
+@pytest.fixture
+def short():
+    """A folder whose path leaves room for a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 OWNER = """
@@ -221,8 +236,11 @@ time.sleep(600)
 
 
 @pytest.mark.slow
-def test_a_server_of_a_run_ends_when_the_run_is_killed(tiny_model, tmp_path):
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tiny_model), str(tmp_path)])
+def test_a_server_of_a_run_ends_when_the_run_is_killed(tiny_model, tmp_path, short):
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(tiny_model), str(tmp_path)],
+        env={**os.environ, "TMPDIR": str(short)},
+    )
     try:
         while not (tmp_path / "server").exists():
             assert owner.poll() is None
@@ -230,6 +248,8 @@ def test_a_server_of_a_run_ends_when_the_run_is_killed(tiny_model, tmp_path):
         server = psutil.Process(int((tmp_path / "server").read_text()))
         family = [server, *server.children(recursive=True)]
         assert len(family) > 1
+        assert not [path for path in short.iterdir() if path.is_socket()]  # all are in the engine's folder
+        assert len(list(short.glob("sweepctl-engine-*/*"))) > 1
     finally:
         owner.kill()
         owner.wait()
