@@ -18,12 +18,31 @@ _PASS_TOKENS = 256
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One completion with its prompt."""
+    """One completion with its prompt.
+
+    Attributes:
+        token_ids: prompt and completion.
+        source: number of its group, and its place in it.
+    """
 
     token_ids: list[int]
     prompt_tokens: int
     generator_logprobs: list[float]
     advantage: float
+    source: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class TrainedCompletion:
+    """What the learner made of a completion in a step's first pass.
+
+    Attributes:
+        advantage: that it was trained with.
+        learner_logprobs: [t], of its tokens.
+    """
+
+    advantage: float
+    learner_logprobs: Tensor
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,7 @@ class MicroBatch:
         advantages: [T], of the completion each belongs to.
         completion: [T], the sequence each belongs to, 0 to S - 1.
         first: no output before this position of a sequence predicts a completion token.
+        sequences: S, those it was made of.
     """
 
     input_ids: Tensor
@@ -50,6 +70,15 @@ class MicroBatch:
     advantages: Tensor
     completion: Tensor
     first: int
+    sequences: Sequence[Trajectory]
+
+    def trained(self, learner_logprobs: Tensor) -> dict[tuple[int, int], TrainedCompletion]:
+        """By group and place, the completions with the learner's logprobs [T]."""
+        parts = learner_logprobs.split([len(sequence.generator_logprobs) for sequence in self.sequences])
+        return {
+            sequence.source: TrainedCompletion(sequence.advantage, part)
+            for sequence, part in zip(self.sequences, parts, strict=True)
+        }
 
 
 def trajectories(groups: Sequence[Group], config: RunConfig) -> list[Trajectory]:
@@ -64,10 +93,11 @@ def trajectories(groups: Sequence[Group], config: RunConfig) -> list[Trajectory]
             prompt_tokens=len(group.prompt_token_ids),
             generator_logprobs=completion.logprobs,
             advantage=advantage,
+            source=(group.number, place),
         )
         for group in groups
-        for completion, advantage in zip(
-            group.completions, group_advantages(group.rewards, config.loss.name), strict=True
+        for place, (completion, advantage) in enumerate(
+            zip(group.completions, group_advantages(group.rewards, config.loss.name), strict=True)
         )
         if not (masked and completion.truncated)
     ]
@@ -110,6 +140,7 @@ def micro_batch(sequences: Sequence[Trajectory], pad_token_id: int, device: torc
         advantages=torch.tensor(advantages, dtype=torch.float32, device=device),
         completion=torch.tensor(completion, dtype=torch.long, device=device),
         first=min(sequence.prompt_tokens for sequence in sequences) - 1,
+        sequences=sequences,
     )
 
 

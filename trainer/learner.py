@@ -14,7 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from trainer.batch import MicroBatch, Trajectory, micro_batch, micro_batches, trajectories
+from trainer.batch import (
+    MicroBatch,
+    TrainedCompletion,
+    Trajectory,
+    micro_batch,
+    micro_batches,
+    trajectories,
+)
 from trainer.config import RunConfig
 from trainer.errors import ConfigError, TrainingError
 from trainer.group import Group
@@ -80,12 +87,16 @@ class Learner:
         )
         self.abandon_step()
 
-    def forward_backward(self, groups: Sequence[Group]) -> None:
+    def forward_backward(self, groups: Sequence[Group]) -> dict[tuple[int, int], TrainedCompletion]:
         """Add the gradients of some groups of the current step.
+
+        Returns:
+            What was trained on, by number of the group and place in it.
 
         Raises:
             TrainingError: out of memory.
         """
+        trained: dict[tuple[int, int], TrainedCompletion] = {}
         batches = micro_batches(
             trajectories(groups, self._config),
             self._config.learner.tokens_per_micro_batch,
@@ -99,6 +110,8 @@ class Learner:
             self._log_ratios.append(learner_logprobs - batch.generator_logprobs)
             if self._config.updates_per_batch > 1:
                 self._scored.append(_Scored(batch, learner_logprobs, reference_logprobs))
+            trained |= batch.trained(learner_logprobs)
+        return trained
 
     def abandon_step(self) -> None:
         """Forget what was added since the last step."""

@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from trainer.answer import token_texts
+from trainer.batch import TrainedCompletion
 from trainer.checkpoint import export_policy
 from trainer.clock import StepTimer
 from trainer.config import RunFile
@@ -68,7 +70,7 @@ class Loop:
         self._resumed = self._checkpoints.newest()
         if self._resumed:
             self._learner.load_state_dict(dict(self._resumed.learner))
-        self._log = GroupLog(trace, paths.rollouts, config.rollouts.keep)
+        self._log = GroupLog(trace, paths.rollouts, config.rollouts.keep, token_texts(tokenizer))
         engine = start_engine()
         self._rollouts = Rollouts(
             config=config,
@@ -185,9 +187,9 @@ class Loop:
 
     def _step(self, step: int) -> None:
         version = step + 1
-        groups, consumed_s, metrics = self._train(step)
+        groups, consumed_s, trained, metrics = self._train(step)
         for group, taken_s in zip(groups, consumed_s, strict=True):
-            self._log.write(group, Fate.TRAINED, step=step, consumed_s=taken_s)
+            self._log.write(group, Fate.TRAINED, step=step, consumed_s=taken_s, trained=trained)
         dropped = self._rollouts.buffer.dropped()
         self._rollouts.learner_is_at(version)
         if self._config.schedule.reference_sync_due(version, self._config.prompts_per_reference_sync):
@@ -216,10 +218,17 @@ class Loop:
         total = self._config.max_steps
         print(f"step {version}/{total}  reward {rewards['reward_mean']:.3f}", flush=True)
 
-    def _train(self, step: int) -> tuple[list[Group], list[float], dict[str, float | None]]:
-        """Take the groups of a step as they come, train on them, and return them with when each was taken."""
+    def _train(
+        self, step: int
+    ) -> tuple[list[Group], list[float], dict[tuple[int, int], TrainedCompletion], dict[str, float | None]]:
+        """Take the groups of a step as they come and train on them.
+
+        Returns:
+            The groups, when each was taken, what the learner made of their completions, and the metrics.
+        """
         groups: list[Group] = []
         consumed_s: list[float] = []
+        trained: dict[tuple[int, int], TrainedCompletion] = {}
         chunk = self._config.forward_backward_prompts
         try:
             while len(groups) < self._config.prompts_per_optim_step:
@@ -229,14 +238,15 @@ class Loop:
                 consumed_s += [self._trace.clock.now()] * len(taken)
                 with self._phase("learn", step):
                     # In the prompts' order, so that sums do not depend on which was dispatched again.
-                    self._learner.forward_backward(sorted(taken, key=lambda group: group.prompt.ordinal))
+                    in_order = sorted(taken, key=lambda group: group.prompt.ordinal)
+                    trained |= self._learner.forward_backward(in_order)
             with self._phase("learn", step):
                 metrics = self._learner.optimizer_step()
         except BaseException:
             self._learner.abandon_step()
             self._rollouts.buffer.put_back(groups)
             raise
-        return groups, consumed_s, metrics
+        return groups, consumed_s, trained, metrics
 
     def _sync_weights(self, step: int) -> None:
         in_flight = self._rollouts.pause()

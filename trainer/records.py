@@ -297,7 +297,13 @@ class RolloutCompletion(_Model):
 
     text: str
     token_ids: list[int]
+    tokens: list[str] | None = None
+    """Text of each token by itself; None in files of older releases."""
     generator_logprobs: list[float]
+    learner_logprobs: list[float] | None = None
+    """By the learner before the step's first update; None where the completion was not trained on."""
+    advantage: float | None = None
+    """That it was trained with, or None."""
     reward: float
     truncated: bool
 

@@ -62,7 +62,7 @@ def alive(pid):
 def test_one_signal_drains_and_the_next_run_goes_on_there(fake_sweep, started, number):
     process = started("s2")
     process.send_signal(number)
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
     said = process.stderr.read()
     assert "go on with: sweepctl run fake.yaml" in said
     assert "Traceback" not in said
@@ -115,7 +115,7 @@ def test_two_signals_kill(fake_sweep, started):
     time.sleep(0.5)
     assert process.poll() is None  # it waits for the run to end
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
     assert children(fake_sweep) == []
     assert fake_sweep.state("s0") == "interrupted"
 

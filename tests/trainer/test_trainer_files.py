@@ -6,8 +6,10 @@ import threading
 import time
 
 import pytest
+import torch
 from trainer_factory import completion, group, lines
 
+from trainer.batch import TrainedCompletion
 from trainer.clock import RunClock, StepTimer
 from trainer.group_log import GroupLog
 from trainer.paths import RunPaths, SweepPaths, metadata_path, samples_path, slug
@@ -192,10 +194,11 @@ def test_kept_groups_are_written_whole_and_the_same_ones_whenever_the_run_is_rep
     kept = []
     for name in ("a", "b"):
         with TraceWriter(tmp_path / f"{name}.jsonl") as trace:
-            log = GroupLog(trace, tmp_path / f"{name}.rollouts", keep=0.3)
+            log = GroupLog(trace, tmp_path / f"{name}.rollouts", 0.3, lambda ids: [f"<{i}>" for i in ids])
             for number in range(100):
                 done = group(number, completions=[completion([5, 6]), completion([7])], rewards=[1.0, 0.0])
-                log.write(done, Fate.TRAINED, step=number // 2, consumed_s=1.0)
+                made = {(number, 0): TrainedCompletion(0.5, torch.tensor([-1.0, -2.0]))}
+                log.write(done, Fate.TRAINED, step=number // 2, consumed_s=1.0, trained=made)
             log.close()
         text = (tmp_path / f"{name}.rollouts").read_text().splitlines()
         kept.append([RolloutGroup.model_validate_json(line) for line in text])
@@ -204,11 +207,15 @@ def test_kept_groups_are_written_whole_and_the_same_ones_whenever_the_run_is_rep
     assert 15 <= len(kept[0]) <= 45
     assert [c.token_ids for c in kept[0][0].completions] == [[5, 6], [7]]
     assert [c.reward for c in kept[0][0].completions] == [1.0, 0.0]
+    assert [c.tokens for c in kept[0][0].completions] == [["<5>", "<6>"], ["<7>"]]
+    # The second was not trained on, as with masked truncation.
+    assert [c.learner_logprobs for c in kept[0][0].completions] == [[-1.0, -2.0], None]
+    assert [c.advantage for c in kept[0][0].completions] == [0.5, None]
 
 
 def test_a_groups_line_counts_its_prompt_once_and_all_its_completions(tmp_path):
     with TraceWriter(tmp_path / "trace.jsonl") as trace:
-        log = GroupLog(trace, tmp_path / "rollouts.jsonl", keep=0)
+        log = GroupLog(trace, tmp_path / "rollouts.jsonl", 0, lambda _: [])
         answers = [completion([5, 6, 7], version=1), completion([8], version=2, truncated=True)]
         log.write(group(4, version=1, prompt=(1, 2, 3), completions=answers, rewards=[1, 0]), Fate.LEFTOVER)
         log.write(group(5), Fate.ABORTED)

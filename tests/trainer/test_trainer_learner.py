@@ -65,7 +65,15 @@ def test_a_steps_loss_and_gradient_are_the_exact_ones_however_it_is_split(config
     groups = random_groups(exact_model, off=0.2)
     loss, exact = exact_gradient(exact_model, groups, clip=0.2)
     learner = learner_for(config, learner={"compute_dtype": "float32", "tokens_per_micro_batch": tokens})
-    learner.forward_backward(groups)
+    before = {
+        (item.number, place): learner.logprobs(item.prompt_token_ids, answer.token_ids)
+        for item in groups
+        for place, answer in enumerate(item.completions)
+    }
+    trained = learner.forward_backward(groups)
+    assert trained.keys() == before.keys()
+    for key, made in trained.items():
+        assert made.learner_logprobs.tolist() == pytest.approx(before[key], abs=1e-5)
     completions = sum(len(item.completions) for item in groups)
     found = {name: gradient.double() / completions for name, gradient in gradients(learner).items()}
     metrics = learner.optimizer_step()

@@ -86,7 +86,7 @@ class Run:
             {"max_steps": 50, "prompts_per_optim_step": 2, "completions_per_prompt": 2, **settings}
         )
         self.trace = TraceWriter(self.path)
-        self.log = GroupLog(self.trace, directory / "rollouts.jsonl", keep=0)
+        self.log = GroupLog(self.trace, directory / "rollouts.jsonl", 0, lambda _: [])
         self.engine = engine
         task = Task(
             problems=[Problem(f"p{i}", prompt, "#### 1") for i, prompt in enumerate(prompts)],

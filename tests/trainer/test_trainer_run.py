@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -118,6 +119,27 @@ def wait_for_steps(run, process, count):
         time.sleep(0.01)
 
 
+def check_texts(text, groups, steps):
+    """Groups kept whole, as all are here, say what trace and steps say of them."""
+    assert {t.group for t in text} == {g.group for g in groups if g.fate in ("trained", "filtered")}
+    for kept in text:
+        right = [f"#### {kept.answer[-1]}" == completion.text.strip() for completion in kept.completions]
+        assert sum(right) <= sum(completion.reward for completion in kept.completions)
+        assert any(right) or kept.fate == "filtered"
+        for completion in kept.completions:
+            assert len(completion.tokens) == len(completion.token_ids)
+            assert "".join(completion.tokens).startswith(completion.text)
+    for step in steps:
+        trained = [c for t in text if t.step == step.step for c in t.completions]
+        ours = np.concatenate([c.learner_logprobs for c in trained])
+        theirs = np.concatenate([c.generator_logprobs for c in trained])
+        assert np.abs(ours - theirs).mean() == pytest.approx(step.logprob_gap_mean, rel=1e-5)
+        for group in (t for t in text if t.step == step.step):
+            rewards = np.array([c.reward for c in group.completions])
+            wanted = (rewards - rewards.mean()) / rewards.std()
+            assert [c.advantage for c in group.completions] == pytest.approx(wanted, abs=2e-3)
+
+
 def test_a_run_ends_with_records_that_add_up_and_a_checkpoint_that_loads(engine_socket, make_run):
     run = make_run(engine_socket, **TWO_STEPS_A_SYNC)
     assert run.train() == 0, run.paths.log.read_text()
@@ -156,11 +178,7 @@ def test_a_run_ends_with_records_that_add_up_and_a_checkpoint_that_loads(engine_
         assert 0.9 < step.ess <= 1 + 1e-6
 
     text = [RolloutGroup.model_validate_json(line) for line in run.paths.rollouts.read_bytes().splitlines()]
-    assert {t.group for t in text} == {g.group for g in groups.values() if g.fate in ("trained", "filtered")}
-    for kept in text:
-        right = [f"#### {kept.answer[-1]}" == completion.text.strip() for completion in kept.completions]
-        assert sum(right) <= sum(completion.reward for completion in kept.completions)
-        assert any(right) or kept.fate == "filtered"
+    check_texts(text, groups.values(), steps)
 
     checkpoint = run.paths.last_checkpoint()
     assert checkpoint.name == "step_000004"

@@ -215,15 +215,15 @@ def test_a_hanging_group_delays_no_other_and_is_killed_with_what_it_started(user
     async def scenario(verifier):
         hanging = asyncio.create_task(verifier.rewards(PROBLEM, ["hang"]))
         pids = [int(pid) for pid in (await existing(tmp_path / "pids")).split()]
-        for _ in range(20):
+        for _ in range(3):
             assert await verifier.rewards(WORD, ["a", "b"]) == [1.0, 1.0]
         assert not hanging.done()
-        with pytest.raises(VerificationError, match=r"task.reward_timeout_s = 3 s; the completion: 'hang'"):
+        with pytest.raises(VerificationError, match=r"task.reward_timeout_s = 5 s; the completion: 'hang'"):
             await hanging
         for pid in pids:
             await gone(pid)
 
-    verify(user_reward(HANG), scenario, timeout_s=3.0)
+    verify(user_reward(HANG), scenario, timeout_s=5.0)
 
 
 def test_a_cancelled_group_leaves_no_process_and_the_verifier_usable(user_reward, tmp_path):
