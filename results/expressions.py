@@ -151,7 +151,7 @@ class Compiler:
         if not re.fullmatch(r"\w+(\.\w+)*", name):
             raise self.error(node, f"`{name}` is not understood here; {_ALLOWED}")
         raise self.error(
-            node, f"unknown name '{name}'; {nearest_name(name, [*self._known, *self._extra_words])}"
+            node, f"unknown name '{name}'; {self.advice(name, [*self._known, *self._extra_words])}"
         )
 
     def _logical(self, node: ast.BoolOp | ast.UnaryOp) -> Evaluator:
@@ -194,6 +194,10 @@ class Compiler:
 
         return evaluate
 
+    def advice(self, name: str, known: list[str]) -> str:
+        """What to do about a name that is none of the known ones; a language may know more of it."""
+        return nearest_name(name, known)
+
     def error(self, node: ast.expr, problem: str) -> ExpressionError:
         """An error at the place of a node."""
         before = self._text.encode()[: node.col_offset]  # Python counts bytes of UTF-8
@@ -203,14 +207,20 @@ class Compiler:
 
 def nearest_name(name: str, known: Collection[str]) -> str:
     """`did you mean 'optim.lr'?`, or the names there are when none is close."""
+    found = close_name(name, known)
+    return f"did you mean '{found}'?" if found else f"known: {', '.join(known)}"
+
+
+def close_name(name: str, known: Collection[str]) -> str | None:
+    """The known name that was probably meant, also by its last part alone; None where none is close."""
     by_last_part = {each.rpartition(".")[2]: each for each in known}
     if name in by_last_part:
-        return f"did you mean '{by_last_part[name]}'?"
+        return by_last_part[name]
     # What is right of the dot says more than what is left of it.
     found = difflib.get_close_matches(name, known, n=1) or [
         by_last_part[near] for near in difflib.get_close_matches(name.rpartition(".")[2], by_last_part, n=1)
     ]
-    return f"did you mean '{found[0]}'?" if found else f"known: {', '.join(known)}"
+    return found[0] if found else None
 
 
 def _unreadable(line: str) -> ExpressionError:

@@ -5,11 +5,11 @@
 Everything is computed here; what comes after formats and selects.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from results.report.compared import compared_speeds
@@ -17,6 +17,7 @@ from results.report.conclusions import conclusions
 from results.report.knobs import Flat, flatten, objective, varying_keys
 from results.report.notices import SILENT_AFTER_S, notices
 from results.report.observations import speed_observations
+from results.report.published import published_observations
 from results.report.quality import quality_observations
 from results.report.snapshot import snapshot
 from results.report.waste import staleness_observations
@@ -177,7 +178,7 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
     arm_deltas = arm_delta_table(store, name, deltas, margin)
     arm_speedups = arm_speedups_table(experiments, speedups)
     speeds = compared_speeds(experiments, speedups, arm_speedups)
-    quarantine = _quarantine(store, name)
+    quarantine, published = _quarantine(store, name), published_speedup_table(store, name)
     return Report(
         sweep=name,
         profile=_optional(chosen["profile"]),
@@ -196,7 +197,7 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
         arms=arms_table(experiments),
         arm_speedups=arm_speedups,
         published_speed=published_speed_table(store, name),
-        published_speedups=published_speedup_table(store, name),
+        published_speedups=published,
         published_step_times=published_step_times_table(store, name),
         modes=modes,
         staleness=staleness_table(store, name),
@@ -213,7 +214,10 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
         warnings=_warnings(store, name),
         quarantine=quarantine,
         notices=tuple(notices(experiments, overlapping_runs(store, name), quarantine)),
-        speed_observations=tuple(speed_observations(speeds, speedups, modes, configurations, varying)),
+        speed_observations=(
+            *published_observations(published),
+            *speed_observations(speeds, speedups, modes, configurations, varying),
+        ),
         quality_observations=tuple(quality_observations(experiments, deltas, arm_deltas, margin)),
         staleness_observations=tuple(staleness_observations(waste, bias, trends)),
         conclusions=tuple(conclusions(experiments, speeds, deltas, arm_deltas, margin)),
@@ -247,7 +251,7 @@ def _quarantine(store: Store, sweep: str) -> pd.DataFrame:
 
 
 def _json(text: object) -> Any:  # noqa: ANN401 - a JSON value
-    return json.loads(text) if isinstance(text, str) else None
+    return msgspec.json.decode(text) if isinstance(text, str) else None
 
 
 def _optional(value: Any) -> Any:  # noqa: ANN401 - a cell of any type

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 NONE = "–"
+NOT_COMPARABLE = "†"
 Row = dict[str, Any]
 """A row of a frame."""
 
@@ -17,6 +18,21 @@ def integer(value: float | None) -> str:
 def number(value: float | None, form: str) -> str:
     """A number in Python's own format."""
     return NONE if pd.isna(value) else format(value, form)
+
+
+def significant(value: float | None, digits: int) -> str:
+    """A number to so many digits, also where the last are zero: `0.550`."""
+    return number(value, f"#.{digits}g").rstrip(".")
+
+
+def span(low: float, high: float, form: str, unit: str = "") -> str:
+    """`6.7 to 7.0`, `1.40x to 1.89x`; one figure where both are printed alike."""
+    return " to ".join(dict.fromkeys(f"{end:{form}}{unit}" for end in (low, high)))
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 question`, `1,319 questions`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def percent(value: float | None) -> str:
@@ -51,6 +67,22 @@ def ratio(value: float, low: float, high: float, mark: str = "") -> str:
         return NONE
     interval = "no interval" if pd.isna(low) or pd.isna(high) else f"{low:.2f}–{high:.2f}"
     return f"{value:.2f}x{mark}\n[{interval}]"
+
+
+def published_ratio(row: Row, name: str) -> tuple[str, str]:
+    """A ratio of published figures to the decimals that are certain, and the ends that rounding allows.
+
+    Args:
+        row: of `results.tables.published.published_speedup_table`, with a value of that name.
+        name: of the ratio.
+    """
+    value = f"{row[name]:.{int(row[f'{name}_decimals'])}f}x"
+    return value, f"{row[f'{name}_low']:.3f}–{row[f'{name}_high']:.3f}"
+
+
+def unlike_steps(row: Row) -> str:
+    """The mark beside a ratio of step times of steps that train different numbers of prompts."""
+    return "" if row["step_time_comparable"] else f" {NOT_COMPARABLE}"
 
 
 def metric_name(metric: object) -> str:

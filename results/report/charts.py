@@ -11,9 +11,9 @@ from results.figures.quality import delta_forest, exact_match, learning_curves
 from results.figures.speed import speedup_bars
 from results.figures.staleness import ages
 from results.figures.steps import step_time_bins, step_time_histograms
-from results.files.comparisons import OPPONENTS
 from results.report.build import Report
 from results.report.cells import metric_name
+from results.report.compared import opponents
 from results.store import Store, records
 from results.tables.accuracy import default_filter_rows
 from results.tables.steps import learning_curves_table
@@ -49,7 +49,7 @@ def charts(report: Report, store: Store) -> tuple[Chart, ...]:
 
 
 def _speedups(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
-    for against, name in OPPONENTS.items():
+    for against, name in opponents(report.speedups).items():
         part = report.speedups[report.speedups["against"] == against].dropna(subset=["prompts_per_s_speedup"])
         part, shown = _first(part)
         if part.empty:
@@ -105,7 +105,9 @@ def _accuracies(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Char
 
 def _deltas(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
     deltas = default_filter_rows(report.deltas)
-    for (against, task, _), part in deltas.groupby(["against", "task", "metric"], sort=False):
+    names = opponents(report.deltas)
+    told = deltas[deltas["against"].isin(names)]
+    for (against, task, _), part in told.groupby(["against", "task", "metric"], sort=False):
         kept, shown = _first(part)
         words = [
             f"{row['label']} at {row['num_fewshot']} shots {row['delta_points']:+.2f}, {row['verdict']}"
@@ -113,7 +115,7 @@ def _deltas(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
         ]
         yield Chart(
             "Deltas",
-            f"Difference from the {OPPONENTS[str(against)]}, {task}{shown}",
+            f"Difference from the {names[str(against)]}, {task}{shown}",
             delta_forest(kept, styles, report.margin_points),
             f"Differences in percentage points with 95 % intervals: {'; '.join(words)}.",
         )

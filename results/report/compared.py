@@ -6,10 +6,36 @@ with itself, as it would be where the reference was trained with one seed only a
 
 import pandas as pd
 
+from results.files.comparisons import OPPONENTS
 from results.tables.arms_accuracy import ONE_SEED
 from results.tables.speed import ONE_RUN
 
 _PAIR = ["arm_id", "against", "other_arm_id"]
+
+
+def opponents(rows: pd.DataFrame) -> dict[str, str]:
+    """The kinds of opponent that rows are against, each with its name, in the order of `OPPONENTS`.
+
+    Kinds that are the same run for every row are told once, by the first of them: `baseline` is then the
+    *matched baseline, which is also the reference run*.
+
+    Args:
+        rows: with `label, other_label, against`, and `seeds` where they are of arms.
+    """
+    who = [name for name in ("label", "other_label", "seeds") if name in rows]
+    pairs: dict[str, set[tuple[object, ...]]] = {}
+    for against, *pair in zip(*(rows[name].tolist() for name in ("against", *who)), strict=True):
+        pairs.setdefault(against, set()).add(tuple(pair))
+    alike: dict[frozenset[tuple[object, ...]], list[str]] = {}
+    for against in (kind for kind in OPPONENTS if kind in pairs):
+        alike.setdefault(frozenset(pairs[against]), []).append(against)
+    return {first: _also(first, others) for first, *others in alike.values()}
+
+
+def _also(first: str, others: list[str]) -> str:
+    if not others:
+        return OPPONENTS[first]
+    return f"{OPPONENTS[first]}, which is also the {' and the '.join(OPPONENTS[each] for each in others)}"
 
 
 def compared_speeds(

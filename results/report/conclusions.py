@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from results.files.comparisons import OPPONENTS
-from results.report.compared import have_several_seeds, subject
+from results.report.cells import span
+from results.report.compared import have_several_seeds, opponents, subject
 from results.tables.accuracy import default_filter_rows, learned_runs
 from results.tables.arms_accuracy import ONE_SEED, learned_arms
 
@@ -27,7 +28,7 @@ def conclusions(
             is told of these.
         margin_points: of equivalence, percentage points.
     """
-    for against in ("baseline", "reference"):
+    for against in opponents(speeds[speeds["against"] != "chosen"]):
         yield from shown_speed(speeds[speeds["against"] == against])
     several = have_several_seeds(arm_deltas)
     learned = bool(learned_arms(arm_deltas) if several else learned_runs(deltas))
@@ -51,15 +52,15 @@ def shown_speed(part: pd.DataFrame) -> Iterator[str]:
     slower = int((part["prompts_per_s_high"] < 1).sum())
     # A row that is neither, whether its interval holds 1 or there is none.
     open_ = len(part) - len(faster) - slower
-    said = f"Of {len(part)} {subject(part, len(part))} compared with "
-    said += f"{'the' if against == 'reference' else 'a'} {OPPONENTS[against]}, {len(faster)} "
+    said = f"Of {len(part):,} {subject(part, len(part))} compared with "
+    said += f"{'the' if against == 'reference' else 'a'} {OPPONENTS[against]}, {len(faster):,} "
     said += f"{'is' if len(faster) == 1 else 'are'} shown to train more prompts a second"
     if len(faster):
         low, high = faster["prompts_per_s_speedup"].min(), faster["prompts_per_s_speedup"].max()
-        said += f" ({low:.2f}x)" if len(faster) == 1 else f" ({low:.2f}x to {high:.2f}x)"
-    said += f" and {slower} fewer, each by its own 95 % interval"
+        said += f" ({span(low, high, '.2f', 'x')})"
+    said += f" and {slower:,} fewer, each by its own 95 % interval"
     said += ", not adjusted for their number" if len(part) > 1 else ""
-    yield f"{said}; of {open_} neither is shown." if open_ else f"{said}."
+    yield f"{said}; of {open_:,} neither is shown." if open_ else f"{said}."
 
 
 def shown_quality(part: pd.DataFrame, learned: bool, margin_points: float) -> Iterator[str]:
@@ -79,7 +80,10 @@ def shown_quality(part: pd.DataFrame, learned: bool, margin_points: float) -> It
     worse = int((tested["verdict"] == "worse").sum())
     open_ = int((tested["verdict"] == "inconclusive").sum())
     if worse:
-        yield f"A loss of accuracy is shown in {worse} of {len(tested)} comparisons with a matched baseline."
+        yield (
+            f"A loss of accuracy is shown in {worse:,} of {len(tested):,} comparisons with a matched "
+            "baseline."
+        )
     elif not learned:
         yield (
             f"No {'run' if of_checkpoints.all() else 'arm'} is shown to have learned anything, so that no "
@@ -89,14 +93,14 @@ def shown_quality(part: pd.DataFrame, learned: bool, margin_points: float) -> It
     elif open_:
         yield (
             "No loss of accuracy against a matched baseline is shown, nor is it ruled out: "
-            f"{open_} of {len(tested)} comparisons are inconclusive."
+            f"{open_:,} of {len(tested):,} comparisons are inconclusive."
         )
     else:
         about = "these checkpoints" if of_checkpoints.all() else "these arms over their seeds"
         if of_checkpoints.any() and not of_checkpoints.all():
             about += ", and for the checkpoints of those with one seed"
         yield (
-            f"In all {len(tested)} comparisons that could be made with a matched baseline, a loss of more "
+            f"In all {len(tested):,} comparisons that could be made with a matched baseline, a loss of more "
             f"than {margin_points:g} points is ruled out for {about}, at the 5 % level."
         )
 
@@ -106,4 +110,4 @@ def still_missing(experiments: pd.DataFrame) -> Iterator[str]:
     feasible = experiments[experiments["state"] != "infeasible"]
     missing = int((feasible["state"] != "succeeded").sum())
     if missing:
-        yield f"{missing} of {len(feasible)} runs have not finished: all of this may change."
+        yield f"{missing:,} of {len(feasible):,} runs have not finished: all of this may change."

@@ -1,10 +1,35 @@
 """What a report consists of, whatever it is shown as: sections of tables, sentences and commands."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar, overload
 
 SHOWN_ROWS = 40
 """So many rows of a table are shown on a terminal and a page; Markdown, CSV and JSON have all."""
+
+
+_T = TypeVar("_T")
+Cells = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rows(Sequence[Cells], Generic[_T]):
+    """Rows of a table, each formatted when it is read: of a thousand, forty are."""
+
+    items: Sequence[_T]
+    form: Callable[[_T], Cells]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, place: int) -> Cells: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Cells]: ...
+    def __getitem__(self, place: int | slice) -> Cells | Sequence[Cells]:
+        if isinstance(place, slice):
+            return Rows(self.items[place], self.form)
+        return self.form(self.items[place])
 
 
 @dataclass(frozen=True)
@@ -13,7 +38,7 @@ class Sheet:
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: Sequence[Cells]
     text_columns: int = 1
     """So many columns from the left hold text; the rest are numbers, set right."""
     notes: tuple[str, ...] = ()

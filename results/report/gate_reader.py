@@ -1,10 +1,18 @@
 """From the text of a gate to its calls; what is no gate is an error with its place."""
 
 import ast
+import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from results.expressions import Compiler, Evaluator, ExpressionError, nearest_name, parse_expression
+from results.expressions import (
+    Compiler,
+    Evaluator,
+    ExpressionError,
+    close_name,
+    nearest_name,
+    parse_expression,
+)
 from results.report.gate_rows import COMPARISONS, NAMES, SELECTORS, VOCABULARY
 
 CONDITIONS, NUMBERS = ("all", "any"), ("count", "min", "max", "mean")
@@ -12,6 +20,10 @@ CONDITIONS, NUMBERS = ("all", "any"), ("count", "min", "max", "mean")
 _FUNCTIONS = (*CONDITIONS, *NUMBERS)
 _WORDS = {word: word for words in VOCABULARY.values() for word in words}
 """`worse` is the text 'worse'."""
+
+
+_SHOWN_NAMES, _NEAR = 3, 0.4
+"""So many of a hundred names are told where none is close to what was written, if as near as this."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,24 @@ def read_gate(text: str, configuration_keys: Collection[str]) -> Gate:
         return Gate(line, reader.outer.compiled(tree), tuple(reader.calls))
     except RecursionError:
         raise ExpressionError(line, 1, "this is nested too deeply") from None
+
+
+class _RowCompiler(Compiler):
+    """Conditions on rows, of which there are too many names to list in an error."""
+
+    def advice(self, name: str, known: list[str]) -> str:
+        """The nearest few names, how a text is written, and where all names stand."""
+        found, whole = close_name(name, known), [each for each in known if each.endswith(f".{name}")]
+        if found in _WORDS:
+            return f"did you mean '{found}'?"
+        told = []
+        if meant := whole or ([found] if found else []):
+            told.append(f"did you mean {' or '.join(map(repr, meant))}?")
+        elif near := difflib.get_close_matches(name, known, n=_SHOWN_NAMES, cutoff=_NEAR):
+            told.append(f"the nearest are {', '.join(near)}")
+        if not whole and name.partition(".")[0] not in NAMES:
+            told.append(f"a text must be quoted: '{name}'")
+        return "; ".join((*told, "docs/report.md lists all names"))
 
 
 class _Reader:
@@ -141,7 +171,7 @@ class _Reader:
     def _asked(self, function: str, node: ast.expr) -> tuple[str, Evaluator, tuple[str, ...]]:
         """The prefix of what a call asks for, its condition or name, and all names in it."""
         known = [f"{prefix}.{name}" for prefix, names in NAMES.items() for name in names]
-        compiler = Compiler(self._text, known, _WORDS)
+        compiler = _RowCompiler(self._text, known, _WORDS)
         evaluate = compiler.compiled(node)
         if function in {"min", "max", "mean"}:
             if not isinstance(node, ast.Attribute):
@@ -158,7 +188,7 @@ class _Reader:
     def _where(self, prefix: str, node: ast.expr) -> tuple[Evaluator, set[str]]:
         own = [f"{prefix}.{name}" for name in NAMES[prefix]]
         against = ("against",) if prefix in COMPARISONS else ()
-        compiler = Compiler(self._text, [*SELECTORS, *against, *self._keys, *own], _WORDS)
+        compiler = _RowCompiler(self._text, [*SELECTORS, *against, *self._keys, *own], _WORDS)
         evaluate = compiler.compiled(node)
         if not _is_comparison(node):
             raise self.outer.error(node, f"`{ast.unparse(node)}` is no condition; compare it with a value")

@@ -1,6 +1,6 @@
 """What a gate asks about: rows of runs and of comparisons, the missing ones among them.
 
-    speedup   run and opponent                    accuracy  run, opponent, task, shots, metric and filter
+    speedup, published   run and opponent         accuracy  run, opponent, task, shots, metric and filter
     run, staleness, modes   run
 
 A run that should have a row and has none gets one that says so: a gate never passes because something is
@@ -47,6 +47,19 @@ _SPEEDUP = {
     "against": "against",
     "other_label": "other_label",
 }
+_PUBLISHED = {
+    **{
+        f"{name}{end}": f"{column}{end}"
+        for name, column in (
+            ("step_time", "step_time_speedup"),
+            ("training_time", "training_time_ratio"),
+            ("prompts_per_s", "prompts_per_s_speedup"),
+        )
+        for end in ("", "_low", "_high")
+    },
+    "against": "against",
+    "other_label": "other_label",
+}
 _ACCURACY = (
     *("against", "other_label", "checkpoint", "task", "num_fewshot", "metric", "filter", "questions"),
     *("value_percent", "other_percent", "delta_points", "low_points", "high_points", "method"),
@@ -66,6 +79,7 @@ _IDENTITY = {*_ALWAYS_KNOWN, "against", "other_label", "task", "num_fewshot", "m
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "speedup": tuple(_SPEEDUP),
+    "published": tuple(_PUBLISHED),
     "accuracy": tuple(name for name in DeltaRow.model_fields if name in _ACCURACY),
     "run": tuple(ExperimentRow.model_fields),
     "staleness": _STALENESS,
@@ -74,10 +88,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """By prefix, what may be asked: `speedup.prompts_per_s`."""
-COMPARISONS = ("speedup", "accuracy")
+COMPARISONS = ("speedup", "published", "accuracy")
 """Prefixes whose rows have an opponent."""
 VOCABULARY: Mapping[str, tuple[str, ...]] = {
     "speedup.against": tuple(name for name in OPPONENTS if name != "base"),
+    "published.against": tuple(name for name in OPPONENTS if name != "base"),
     "accuracy.against": tuple(OPPONENTS),
     "accuracy.verdict": (*get_args(Verdict), "refused"),
     "run.state": STATES,
@@ -123,6 +138,8 @@ def gate_rows(report: Report, prefix: str, *, every_filter: bool) -> list[GateRo
     match prefix:
         case "speedup":
             return list(_speedups(runs))
+        case "published":
+            return list(_published(runs))
         case "accuracy":
             return list(_accuracies(runs, every_filter=every_filter))
         case "modes":
@@ -206,6 +223,7 @@ class _Runs:
 
 
 _NO_TWIN = "its matched baseline is not in the sweep"
+_UNLIKE_STEPS = "the two runs' steps train different numbers of prompts"
 
 
 def _speedups(runs: _Runs) -> Iterator[GateRow]:
@@ -215,7 +233,7 @@ def _speedups(runs: _Runs) -> Iterator[GateRow]:
         if not _known(row["step_time_comparable"]):
             unlike = dict.fromkeys(("step_time", "step_time_low", "step_time_high"))
             values |= unlike
-            reasons |= dict.fromkeys(unlike, "the two runs' steps train different numbers of prompts")
+            reasons |= dict.fromkeys(unlike, _UNLIKE_STEPS)
         if not runs.trained_alike(row["run_name"], row["other_run"]):
             values["training_time"] = None  # a ratio of total seconds is no speed-up of unequal work
             reasons["training_time"] = "the two runs did not train the same number of prompts"
@@ -228,6 +246,31 @@ def _speedups(runs: _Runs) -> Iterator[GateRow]:
         )
     for run in runs.without_twin():
         yield runs.row(run, {"against": "baseline"}, against="baseline", missing=_NO_TWIN)
+
+
+def _published(runs: _Runs) -> Iterator[GateRow]:
+    """Ratios of published figures; a run that was measured here has none."""
+    there = {(row["run_name"], row["against"]): row for row in records(runs.report.published_speedups)}
+    for run, against, other in _opponents(runs):
+        if against == "base":
+            continue
+        row = there.get((run, against))
+        missing = None if row else "no speed of both was published" if other else _NO_TWIN
+        values = {name: row[column] for name, column in _PUBLISHED.items()} if row else {"against": against}
+        reasons = dict.fromkeys(_PUBLISHED, "it was not published of both")
+        if row and not row["step_time_comparable"]:
+            unlike = [name for name in _PUBLISHED if name.startswith(("step_time", "training_time"))]
+            values |= dict.fromkeys(unlike)
+            reasons |= dict.fromkeys(unlike, _UNLIKE_STEPS)
+        yield runs.row(
+            run,
+            values,
+            against=against,
+            other_run=other,
+            of_trace=False,
+            missing=missing,
+            reasons=reasons,
+        )
 
 
 def _accuracies(runs: _Runs, *, every_filter: bool) -> Iterator[GateRow]:

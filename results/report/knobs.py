@@ -1,9 +1,9 @@
 """Which settings vary in a sweep, which all its runs share, and how two runs differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from results.report.cells import value_text
+from results.report.cells import counted, value_text
 
 Flat = Mapping[str, Any]
 """A run's configuration by dotted keys: `optim.lr`."""
@@ -32,17 +32,22 @@ _SHOWN_OF_ALL = (
 )
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
     """`{"optim": {"lr": 1}}` as `{"optim.lr": 1}`; a synchronisation that is left open is every step."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        dotted = prefix + key
-        flat.update(flatten(value, dotted + ".") if isinstance(value, Mapping) else {dotted: value})
-    if not prefix and flat.get("prompts_per_rollout_sync") is None and "prompts_per_optim_step" in flat:
+    flat = dict(_leaves(tree, ""))
+    if flat.get("prompts_per_rollout_sync") is None and "prompts_per_optim_step" in flat:
         flat["prompts_per_rollout_sync"] = flat["prompts_per_optim_step"]
-    if not prefix and isinstance(flat.get("task"), str):
+    if isinstance(flat.get("task"), str):
         flat["task.name"] = flat.pop("task")
     return flat
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def varying_keys(configurations: Sequence[Flat]) -> list[str]:
@@ -76,7 +81,7 @@ def objective(configurations: Sequence[Flat], varying: Sequence[str]) -> str:
     """
     varied = [key for key in varying if key != "seed"]
     seeds = {flat["seed"] for flat in configurations if "seed" in flat}
-    runs = f"{len(configurations)} run{'' if len(configurations) == 1 else 's'}"
+    runs = counted(len(configurations), "run")
     if not varied:
         what = f"To train one setting of asynchronous GRPO in {runs}"
     else:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from results.files.comparisons import OPPONENTS
-from results.report.compared import subject
+from results.report.compared import opponents, subject
 from results.report.knobs import Flat, differing_keys
 from results.store import records
 
@@ -29,7 +29,7 @@ def speed_observations(
         configurations: by run name, by dotted keys.
         varying: the keys that differ between runs.
     """
-    for against in OPPONENTS:
+    for against in opponents(speedups):
         part = compared[compared["against"] == against]
         yield from largest_speedup(part)
         yield from slower_runs(part)
@@ -37,9 +37,11 @@ def speed_observations(
     yield from several_modes(modes)
 
 
-def opponent_name(against: str) -> str:
-    """`its matched baseline`, `the reference run`."""
-    return f"{'its' if against in {'base', 'baseline'} else 'the'} {OPPONENTS[against]}"
+def opponent_name(against: str, runs: int = 1) -> str:
+    """`its matched baseline`, `the reference run`; of several runs `their matched baselines`."""
+    if against not in {"base", "baseline"}:
+        return f"the {OPPONENTS[against]}"
+    return f"its {OPPONENTS[against]}" if runs == 1 else f"their {OPPONENTS[against]}s"
 
 
 def largest_speedup(part: pd.DataFrame) -> Iterator[str]:
@@ -80,19 +82,20 @@ def slower_runs(part: pd.DataFrame) -> Iterator[str]:
         return
     tested = part[part["prompts_per_s_high"].notna()]
     family = f"; not adjusted for {len(tested)} {subject(tested, len(tested))}" if len(tested) > 1 else ""
-    name = opponent_name(str(slower["against"].iloc[0]))
+    against = str(slower["against"].iloc[0])
     if len(slower) > _NAMED:
+        name = opponent_name(against, len(slower))
         worst = min(records(slower), key=lambda row: row["prompts_per_s_speedup"])
         yield (
-            f"{len(slower)} {subject(slower, len(slower))} are slower than {name}, each by its own 95 % "
-            f"interval, not adjusted for {len(tested)} {subject(tested, len(tested))}; most of all "
+            f"{len(slower):,} {subject(slower, len(slower))} are slower than {name}, each by its own 95 % "
+            f"interval, not adjusted for {len(tested):,} {subject(tested, len(tested))}; most of all "
             f"{worst['label']}: {worst['prompts_per_s_speedup']:.2f}x the prompts a second "
             f"({_interval(worst)})."
         )
         return
     for row in records(slower):
         yield (
-            f"{row['label']} is slower than {name}, {row['other_label']}: "
+            f"{row['label']} is slower than {opponent_name(against)}, {row['other_label']}: "
             f"{row['prompts_per_s_speedup']:.2f}x the prompts a second ({_interval(row)}{family})."
         )
 
@@ -108,9 +111,10 @@ def confounded(
             found.setdefault(tuple(keys), []).append(row["label"])
     if not found:
         return
-    name = opponent_name(str(part["against"].iloc[0]))
+    against = str(part["against"].iloc[0])
     for differing, labels in list(found.items())[:_NAMED]:
-        who = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels)} runs"
+        name = opponent_name(against, len(labels))
+        who = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels):,} runs"
         verb = "differs" if len(labels) == 1 else "differ"
         yield (
             f"{who} {verb} from {name} in {', '.join(f'`{key}`' for key in differing)} at once: "
@@ -126,7 +130,7 @@ def several_modes(modes: pd.DataFrame) -> Iterator[str]:
     if several.empty:
         return
     labels = list(several["label"])
-    who = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels)} of {len(modes)} runs"
+    who = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels):,} of {len(modes):,} runs"
     verb = "has" if len(labels) == 1 else "have"
     yield f"{who} {verb} more than one step-time mode, so a mean step time alone does not describe the steps."
 

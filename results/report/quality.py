@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from results.files.comparisons import OPPONENTS
-from results.report.cells import p_text
-from results.report.compared import between_arms, compared_accuracies, have_several_seeds
+from results.report.cells import p_text, span
+from results.report.compared import between_arms, compared_accuracies, have_several_seeds, opponents
 from results.statistics.proportions import LEVEL
 from results.store import records
 from results.tables.accuracy import default_filter_rows, learned_runs
@@ -33,8 +33,10 @@ def quality_observations(
         return
     yield from learning(experiments, deltas, arm_deltas)
     deltas = between_arms(experiments, deltas)
+    told = opponents(deltas)
+    deltas = deltas[deltas["against"].isin(list(told))]
     arm_deltas = compared_accuracies(deltas, arm_deltas)
-    for against in OPPONENTS:
+    for against in told:
         part = default_filter_rows(deltas[deltas["against"] == against])
         part = part[part["verdict"] != "refused"]
         if against != "base":
@@ -67,12 +69,12 @@ def learning(experiments: pd.DataFrame, deltas: pd.DataFrame, arm_deltas: pd.Dat
             "anything was learned is not shown, and quality was not tested."
         )
     elif not without:
-        found = f"All {len(learned)} evaluated {what}s are shown to be better than their base model"
+        found = f"All {len(learned):,} evaluated {what}s are shown to be better than their base model"
         yield f"{found}: they learned."
     else:
-        missing = ", ".join(without) if len(without) <= _NAMED else f"{len(without)} {what}s"
+        missing = ", ".join(without) if len(without) <= _NAMED else f"{len(without):,} {what}s"
         yield (
-            f"{len(learned)} of {len(labels)} evaluated {what}s are shown to be better than their base "
+            f"{len(learned):,} of {len(labels):,} evaluated {what}s are shown to be better than their base "
             f"model; not shown: {missing}."
         )
 
@@ -89,8 +91,8 @@ def decided(part: pd.DataFrame) -> Iterator[str]:
             name = OPPONENTS[str(chosen["against"].iloc[0])]
             runs = chosen["run_name"].nunique()
             yield (
-                f"{len(chosen)} of {len(part)} comparisons with the {name} are {word}, "
-                f"of {runs} {'run' if runs == 1 else 'runs'}."
+                f"{len(chosen):,} of {len(part):,} comparisons with the {name} are {word}, "
+                f"of {runs:,} {'run' if runs == 1 else 'runs'}."
             )
             continue
         for row in records(chosen):
@@ -108,7 +110,7 @@ def equivalences(part: pd.DataFrame, margin_points: float) -> Iterator[str]:
     if same:
         name = OPPONENTS[str(part["against"].iloc[0])]
         yield (
-            f"{same} of {len(part)} comparisons with the {name} are equivalent "
+            f"{same:,} of {len(part):,} comparisons with the {name} are equivalent "
             f"within ±{margin_points:g} points."
         )
 
@@ -119,8 +121,8 @@ def undecided(part: pd.DataFrame) -> Iterator[str]:
     if len(least):
         name = OPPONENTS[str(part["against"].iloc[0])]
         yield (
-            f"{len(least)} of {len(part)} comparisons with the {name} are inconclusive: differences "
-            f"below about {least.min():.1f} to {least.max():.1f} points would have been missed "
+            f"{len(least):,} of {len(part):,} comparisons with the {name} are inconclusive: differences "
+            f"below about {span(least.min(), least.max(), '.1f')} points would have been missed "
             "one time in five or more."
         )
 
@@ -138,7 +140,7 @@ def arm_verdicts(arm_deltas: pd.DataFrame) -> Iterator[str]:
             f"(95 % {row['low']:+.2f} to {row['high']:+.2f}, adjusted {p_text(row['p_adjusted'])})."
         )
     if len(chosen) > _NAMED:
-        yield f"So decided are {len(chosen)} of {len(over_seeds)} comparisons of arms over seeds in all."
+        yield f"So decided are {len(chosen):,} of {len(over_seeds):,} comparisons of arms over seeds in all."
 
 
 def noise(deltas: pd.DataFrame) -> Iterator[str]:
@@ -147,7 +149,7 @@ def noise(deltas: pd.DataFrame) -> Iterator[str]:
     within = int(known["within_noise"].sum())
     if within:
         yield (
-            f"{within} of {len(known)} differences are within what evaluating the base model twice "
+            f"{within:,} of {len(known):,} differences are within what evaluating the base model twice "
             "already differs by (marked ~)."
         )
 

@@ -34,9 +34,11 @@ def most_wasted(waste: pd.DataFrame) -> Iterator[str]:
         return
     most = records(wasted.loc[[wasted["wasted_share"].idxmax()]])[0]
     fate = max(WASTED, key=lambda each: most[f"{each}_share"])
+    least, share = (f"{each:.0%}" for each in (waste["wasted_share"].min(), most["wasted_share"]))
+    of = f"{share} of each run's" if least == share else f"between {least} and {share} of a run's"
     yield (
-        f"Never trained on: between {waste['wasted_share'].min():.0%} and {most['wasted_share']:.0%} of a "
-        f"run's generated tokens, most in {most['label']}, where {most[f'{fate}_share']:.0%} were {fate}."
+        f"Never trained on: {of} generated tokens, most in {most['label']}, "
+        f"where {most[f'{fate}_share']:.0%} were {fate}."
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from results.statistics.rounding import resolution
 from results.store import Store, records
 
 FloatArray = npt.NDArray[np.float64]
@@ -94,7 +95,7 @@ def _runs(store: Store, sweep: str) -> pd.DataFrame:
     values = [np.asarray(each, dtype=np.float64) for each in runs.pop("values_s")]
     runs["values_s"] = pd.Series([each.tolist() for each in values], dtype=object)
     training, mean = (runs[name].to_numpy(np.float64) for name in _RATIOS.values())
-    training_half = max((_half_unit(training, unit) for unit in UNITS_S), default=0.0)
+    training_half = max(_half_unit(training, unit) for unit in UNITS_S)
     given = np.array([len(each) > 0 for each in values], dtype=bool)
     mean_half = np.full(len(runs), _half_unit(mean[~given]))
     mean_half[given] = [_half_unit(each) for each in values if len(each)]
@@ -110,12 +111,8 @@ def _runs(store: Store, sweep: str) -> pd.DataFrame:
 
 
 def _half_unit(figures: FloatArray, unit: float = 1.0) -> float:
-    """Half of the last decimal in which a column of figures was printed; 0 where it was not rounded."""
-    printed = figures[np.isfinite(figures)] / unit
-    for decimals in range(_PRINTED_DECIMALS + 1):
-        if np.allclose(printed, printed.round(decimals), rtol=1e-12, atol=1e-9):
-            return 0.5 * unit * 10.0**-decimals
-    return 0.0
+    """How far a column of figures may be from what was printed; 0 where it was not rounded."""
+    return resolution(figures, unit, _PRINTED_DECIMALS) / 2
 
 
 def _pairs(store: Store, sweep: str) -> pd.DataFrame:

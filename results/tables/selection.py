@@ -4,6 +4,7 @@ Only finished groups are compared. An aborted group was cut off, so its lengths 
 it is a lower bound, it has no reward, and whether it would have been truncated is not known.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,17 @@ def bias_table(store: Store, sweep: str) -> pd.DataFrame:
 def bias_sentences(bias: pd.DataFrame) -> list[str]:
     """What may be said of each row of `bias_table`, and no more."""
     return [_sentence(row) for row in records(bias)]
+
+
+def bias_verdict(row: Mapping[str, Any]) -> str:
+    """Of a row of `bias_table`: *more*, *less*, *no difference shown*, *not tested*, *cut off* (censored)."""
+    if row["fate"] == "aborted":
+        return "cut off"
+    if not np.isfinite(row["p"]):
+        return "not tested"
+    if not row["p_adjusted"] < LEVEL:
+        return "no difference shown"
+    return "more" if row["mean"] > row["trained_mean"] else "less"
 
 
 def _cells(store: Store, sweep: str) -> pd.DataFrame:

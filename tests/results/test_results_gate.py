@@ -297,6 +297,15 @@ MISTAKES = {
     "all(run.seed == 0, when=run.seed == 1)": (1, "write all(CONDITION)"),
     "all(run.seed == 0, where=against == baseline)": (26, "unknown name 'against'"),
     "all(speedup.prompts_per_s > 1, where=accuracy.p > 0)": (38, "unknown name 'accuracy.p'"),
+    "all(run.seed == 0, where=label == Exp1)": (
+        35,
+        "a text must be quoted: 'Exp1'; docs/report.md lists all",
+    ),
+    "all(prompts_per_s > 1)": (
+        5,
+        "did you mean 'speedup.prompts_per_s' or 'published.prompts_per_s' or 'run",
+    ),
+    "all(run.seed == 0, where=grpo == 1)": (26, "the nearest are run.prompts, run.profile; a text must"),
     "all(run.seed == 0, where=seed)": (26, "is no condition"),
     "open('x') == 1": (1, "no function 'open'"),
     "all(run.seed == open('x'))": (17, "is not understood here"),
@@ -311,6 +320,14 @@ def test_mistakes_are_named_with_their_place(text):
         read_gate(text, KEYS)
     assert error.value.position == position
     assert problem in str(error.value)
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_no_mistake_is_answered_by_a_list_of_all_names(text):
+    with pytest.raises(ExpressionError) as error:
+        read_gate(text, KEYS)
+    problem = str(error.value).removeprefix(f"`{text}`")
+    assert len(problem) < 400 or text.startswith("not not")
 
 
 def test_an_extreme_of_texts_is_refused(report):

@@ -13,8 +13,15 @@ from results.report.gate_reader import read_gate
 from results.report.gate_rows import NAMES, VOCABULARY
 from results.report.rows import TABLES
 from results.store import Store
+from sweepctl.commands.import_ import import_folder
 
 TEXT = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
+_WITH_ENDS = {
+    "speedup": ("prompts_per_s", "completion_tokens_per_s", "step_time"),
+    "published": ("prompts_per_s", "step_time", "training_time"),
+}
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
+RUN_TABLE = Path(__file__).parents[1] / "sweepctl" / "reference_runs.yaml"
 KEYS = ("optim.lr", "max_staleness")
 
 
@@ -35,10 +42,7 @@ def test_every_name_of_a_gate_stands_at_its_prefix():
             assert documented[prefix] == {"experiments"}
             continue
         found = documented[prefix] | {
-            f"{name}{end}"
-            for name in ("prompts_per_s", "completion_tokens_per_s", "step_time")
-            for end in ("_low", "_high")
-            if prefix == "speedup"
+            f"{name}{end}" for name in _WITH_ENDS.get(prefix, ()) for end in ("_low", "_high")
         }
         assert found - {"_low", "_high"} == set(names), prefix
 
@@ -69,18 +73,32 @@ def test_every_sentence_of_a_report_is_one_of_the_page(tmp_path, seeds, finished
     )
     ingest(tmp_path)
     report = build_report(Store(tmp_path))
-    rows = re.findall(r"^\| (.*) \| .* \|$", part("Sentences"), re.MULTILINE)[1:]
-    patterns = [_pattern(row) for row in rows if not row.startswith("…")]  # what is added to others
     said = (*report.observations, *report.conclusions)
     assert len(said) > 10
     for sentence in said:
-        assert sum(bool(pattern.fullmatch(sentence)) for pattern in patterns) == 1, sentence
+        assert _times_documented(sentence) == 1, sentence
+
+
+def test_every_sentence_on_published_speed_is_one_of_the_page(tmp_path):
+    import_folder(tmp_path, REFERENCE / "eval_results", name="gsm8k", runs=RUN_TABLE, as_json=False)
+    ingest(tmp_path)
+    said = build_report(Store(tmp_path)).observations
+    assert sum("ublished" in sentence for sentence in said) == 4
+    for sentence in said:
+        assert _times_documented(sentence) == 1, sentence
+
+
+def _times_documented(sentence):
+    """Of how many rows of the page a sentence is."""
+    rows = re.findall(r"^\| (.*) \| .* \|$", part("Sentences"), re.MULTILINE)[1:]
+    patterns = [_pattern(row) for row in rows if not row.startswith("…")]  # what is added to others
+    return sum(bool(pattern.fullmatch(sentence)) for pattern in patterns)
 
 
 _PLACES = {
     "…": ".*",
-    "n": r"[-+\d.]+%?",
-    "m": r"[-+\d.]+%?",
+    "n": r"[-+\d.,]+%?",
+    "m": r"[-+\d.,]+%?",
     "A": ".+",
     "B": ".+",
     "*fate*": r"\w+",

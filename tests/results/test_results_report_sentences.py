@@ -104,7 +104,7 @@ class TestSpeed:
         rows = [(f"Exp{n}", 0.8 - n / 100, 0.5, 0.9) for n in range(6)]
         (said,) = slower_runs(speedups(*rows))
         assert said.startswith(
-            "6 runs are slower than its matched baseline, each by its own 95 % interval, not adjusted "
+            "6 runs are slower than their matched baselines, each by its own 95 % interval, not adjusted "
             "for 6 runs; most of all Exp5: 0.75x"
         )
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from results.report.build import Report
-from results.report.cells import NONE, integer, value_text
-from results.report.document import Section, Sentences, Sheet
+from results.report.cells import NONE, Row, integer, value_text
+from results.report.document import Cells, Rows, Section, Sentences, Sheet
 from results.report.knobs import FOUR_KNOBS, SHORT_NAMES, shared_settings
 from results.store import records
 
@@ -21,8 +21,8 @@ def run_sections(report: Report) -> Iterator[Section]:
 
 def _experiments(report: Report) -> Sheet:
     keys = [*FOUR_KNOBS, *(key for key in report.varying if key not in FOUR_KNOBS)]
-    rows = []
-    for row in records(report.experiments):
+
+    def cells(row: Row) -> Cells:
         flat = report.configurations[row["run_name"]]
         # A point that cannot run has no number among the experiments; its label is its name.
         label = NONE if row["label"] == row["run_name"] else row["label"]
@@ -30,7 +30,9 @@ def _experiments(report: Report) -> Sheet:
         # A run that was made elsewhere has steps, and none of them is here.
         known = row["steps_done"] > 0 or row["state"] != "succeeded"
         progress = f"{row['steps_done'] if known else NONE}/{integer(row['max_steps'])}"
-        rows.append((label, row["run_name"], row["state"], *knobs, progress))
+        return label, row["run_name"], row["state"], *knobs, progress
+
     heads = (SHORT_NAMES.get(key, key.rpartition(".")[2].replace("_", "\n")) for key in keys)
     columns = ("Exp", "Run", "State", *heads, "Steps")
-    return Sheet("", columns, tuple(rows), text_columns=3)
+    shown = report.experiments[["label", "run_name", "state", "steps_done", "max_steps"]]
+    return Sheet("", columns, Rows(records(shown), cells), text_columns=3)

@@ -1,6 +1,6 @@
 """How fast, and why: the reference's table, every unit of speed, step times, where the time goes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
@@ -8,37 +8,35 @@ from results.files.comparisons import OPPONENTS
 from results.report.build import Report
 from results.report.cells import (
     NONE,
+    NOT_COMPARABLE,
     Row,
     duration,
     durations,
-    number,
     percent,
     ratio,
+    significant,
+    unlike_steps,
 )
-from results.report.document import Section, Sentences, Sheet
+from results.report.compared import opponents
+from results.report.document import Cells, Rows, Section, Sentences, Sheet
+from results.report.sections.published import published_speed_sheets, published_step_times_sheet
 from results.store import records
 from results.tables.speed import REWARD_WINDOW_STEPS
-
-_NOT_COMPARABLE = "†"
-"""Beside a ratio of step times of steps that train different numbers of prompts."""
 
 
 def speed_sections(report: Report) -> Iterator[Section]:
     """Training speed, step times, observations; none while no run has done a step."""
+    names = opponents(report.speedups)
     timed = records(report.experiments[report.experiments["training_s"].notna()])
     speed: list[Sheet] = []
     times: list[Sheet] = []
     if timed:
-        speed += [_training(report, timed), *_speedups(report)]
+        speed += [_training(report, timed), *_speedups(report, names)]
         times += [_step_times(report), _where_time_goes(timed)]
     if (report.arm_speedups["seeds"] > 1).any():
-        speed.append(_arms(report))
-    if len(report.published_speed):
-        speed.append(_published(report))
-        speed += _published_twins(report)
-    if len(report.published_step_times):
-        rows = tuple((row["label"], row["text"]) for row in records(report.published_step_times))
-        times.append(Sheet("Step times as published", ("Exp", "Spread"), rows, text_columns=2))
+        speed.append(_arms(report, names))
+    speed += published_speed_sheets(report)
+    times += published_step_times_sheet(report)
     if speed:
         yield Section("Training speed", tuple(speed))
     if times:
@@ -51,34 +49,27 @@ def _training(report: Report, timed: list[Row]) -> Sheet:
     """The reference's table, with throughput and its interval beside every ratio of step times."""
     against = {row["run_name"]: row for row in records(report.speedups) if row["against"] == "reference"}
     references = {row["other_run"] for row in against.values()}
-    rows, ranks = [], []
-    for row in timed:
-        other = against.get(row["run_name"])
-        if other is not None:
-            value, mark = other["step_time_speedup"], _mark(other)
-            shown = NONE if pd.isna(value) else f"{value:.2f}x{mark}"
-            cells = shown, _ratio(other, "prompts_per_s")
-        elif row["run_name"] in references:
-            cells = "1.00x (ref.)", "1.00x (reference)"
-        else:
-            cells = NONE, NONE
-        mean = f"{row['step_mean_s']:.4g}s ± {number(row['step_std_s'], '.2g')}"
-        rows.append(
-            (
-                row["label"],
-                duration(row["training_s"]),
-                mean,
-                cells[0],
-                f"{row['prompts_per_s']:.4g}",
-                cells[1],
-            )
-        )
-        ranks.append(float(row["prompts_per_s"]))
+
+    def cells(row: Row) -> Cells:
+        times, prompts = _against_reference(against.get(row["run_name"]), row["run_name"] in references)
+        mean = f"{significant(row['step_mean_s'], 4)} s ± {significant(row['step_std_s'], 2)}"
+        speed = significant(row["prompts_per_s"], 4)
+        return row["label"], duration(row["training_s"]), mean, times, speed, prompts
+
     columns = (
-        *("Exp", "Training\ntime", "Mean step ± std", "Step-time\nspeedup"),
-        *("Prompts/s", "Prompts/s speedup"),
+        *("Exp", "Training\ntime", "Mean step ± std", "Step-time\nspeedup,\nall steps"),
+        *("Prompts/s", "Prompts/s\nspeedup,\nsync cycles"),
     )
-    return Sheet("", columns, tuple(rows), notes=tuple(_training_notes(report)), ranks=tuple(ranks))
+    ranks = tuple(float(row["prompts_per_s"]) for row in timed)
+    return Sheet("", columns, Rows(timed, cells), notes=tuple(_training_notes(report)), ranks=ranks)
+
+
+def _against_reference(ratios: Row | None, is_reference: bool) -> tuple[str, str]:
+    """The ratios of step times and of prompts/s, of a run and the reference run."""
+    if ratios is None:
+        return ("1.00x (ref.)", "1.00x (ref.)") if is_reference else (NONE, NONE)
+    value = ratios["step_time_speedup"]
+    return NONE if pd.isna(value) else f"{value:.2f}x{unlike_steps(ratios)}", _ratio(ratios, "prompts_per_s")
 
 
 def _training_notes(report: Report) -> Iterator[str]:
@@ -88,31 +79,33 @@ def _training_notes(report: Report) -> Iterator[str]:
         "the first. Brackets: 95 % interval within this run."
     )
     if not report.speedups["step_time_comparable"].astype("boolean").fillna(True).all():
-        yield f"{_NOT_COMPARABLE} not comparable: the two runs' steps train different numbers of prompts."
+        yield f"{NOT_COMPARABLE} not comparable: the two runs' steps train different numbers of prompts."
 
 
-def _speedups(report: Report) -> Iterator[Sheet]:
+def _speedups(report: Report, names: Mapping[str, str]) -> Iterator[Sheet]:
     """All units side by side, against the twin and against the reference, never mixed."""
-    compared = [against for against in OPPONENTS if (report.speedups["against"] == against).any()]
-    for against in compared:
+    for against, name in names.items():
         part = report.speedups[report.speedups["against"] == against]
-        rows = tuple(
-            (
-                row["label"],
-                row["other_label"],
-                ratio(
-                    row["step_time_cycles_speedup"], row["step_time_low"], row["step_time_high"], _mark(row)
-                ),
-                _ratio(row, "prompts_per_s"),
-                _ratio(row, "completion_tokens_per_s"),
-                _time_to_reward(row),
-            )
-            for row in records(part)
+        rows = Rows(records(part), _speedup_cells)
+        columns = (
+            *("Exp", "Against", "Step time,\nsync cycles", "Prompts/s", "Trained\ntokens/s"),
+            "Time to reward",
         )
-        columns = ("Exp", "Against", "Step time", "Prompts/s", "Trained\ntokens/s", "Time to reward")
         ranks = tuple(part["prompts_per_s_speedup"].fillna(0).astype(float))
-        notes = tuple(_units_notes()) if against == compared[-1] else ()
-        yield Sheet(f"Speedup against the {OPPONENTS[against]}", columns, rows, 2, notes, ranks)
+        notes = tuple(_units_notes()) if against == list(names)[-1] else ()
+        yield Sheet(f"Speedup against the {name}", columns, rows, 2, notes, ranks)
+
+
+def _speedup_cells(row: Row) -> Cells:
+    cycles, low, high = (row[f"step_time_{name}"] for name in ("cycles_speedup", "low", "high"))
+    return (
+        row["label"],
+        row["other_label"],
+        ratio(cycles, low, high, unlike_steps(row)),
+        _ratio(row, "prompts_per_s"),
+        _ratio(row, "completion_tokens_per_s"),
+        _time_to_reward(row),
+    )
 
 
 def _units_notes() -> Iterator[str]:
@@ -134,28 +127,26 @@ def _time_to_reward(row: Row) -> str:
     return f"{bound}{row['time_to_reward_speedup']:.2f}x\n({times})"
 
 
-def _arms(report: Report) -> Sheet:
+def _arms(report: Report, names: Mapping[str, str]) -> Sheet:
     """Each arm over its seeds: an interval from three, a range of two."""
-    rows = tuple(
-        (
-            row["label"],
-            f"{OPPONENTS[str(row['against'])]} {row['other_label']}",
-            str(row["seeds"]),
-            *(_over_seeds(row, unit) for unit in ("step_time", "prompts_per_s", "completion_tokens_per_s")),
-        )
-        for row in records(report.arm_speedups)
-    )
-    columns = ("Arm", "Against", "Seeds", "Step time", "Prompts/s", "Trained\ntokens/s")
+    table = report.arm_speedups[report.arm_speedups["against"].isin(list(names))]
+    rows = Rows(records(table), _arm_cells)
+    columns = ("Arm", "Against", "Seeds", "Step time,\nall steps", "Prompts/s", "Trained\ntokens/s")
     note = (
         "Geometric means over seeds, each against its twin of the same seed. Brackets: 95 % t-interval over "
         "seeds from three on; of two seeds their range, (a, b); of one the interval within its run, marked *."
     )
-    ranks = tuple(report.arm_speedups["prompts_per_s_speedup"].fillna(0).astype(float))
+    ranks = tuple(table["prompts_per_s_speedup"].fillna(0).astype(float))
     return Sheet("Speedup over seeds", columns, rows, 2, (note,), ranks)
 
 
+def _arm_cells(row: Row) -> Cells:
+    ratios = (_over_seeds(row, unit) for unit in ("step_time", "prompts_per_s", "completion_tokens_per_s"))
+    return row["label"], f"{OPPONENTS[row['against']]} {row['other_label']}", str(row["seeds"]), *ratios
+
+
 def _over_seeds(row: Row, unit: str) -> str:
-    mark = _mark(row) if unit == "step_time" else ""
+    mark = unlike_steps(row) if unit == "step_time" else ""
     value, low, high = (row[f"{unit}_{name}"] for name in ("speedup", "low", "high"))
     if row["seeds"] == 2 and not pd.isna(value):
         return f"{value:.2f}x{mark}\n({row[f'{unit}_least']:.2f}, {row[f'{unit}_most']:.2f})"
@@ -163,87 +154,25 @@ def _over_seeds(row: Row, unit: str) -> str:
     return ratio(value, low, high, mark) + star
 
 
-def _published(report: Report) -> Sheet:
-    """The table of a publication, with what the rounding of its figures allows."""
-    rows = tuple(
-        (
-            row["label"],
-            duration(row["training_time_s"]),
-            number(row["step_mean_s"], "g") + ("" if pd.isna(row["step_mean_s"]) else "s"),
-            _rounded(row, "step_time_speedup", _mark(row)),
-            number(row["prompts_per_s"], ".3g"),
-            _rounded(row, "prompts_per_s_speedup"),
-        )
-        for row in records(report.published_speed)
-    )
-    columns = (
-        *("Exp", "Training\ntime", "Mean\nstep", "Step-time\nspeedup", "Prompts/s", "Prompts/s\nspeedup"),
-    )
-    notes = [
-        f"As published elsewhere, not measured here; speedups against the {OPPONENTS['reference']}. "
-        "Brackets: what the rounding of the published figures allows, which is no confidence interval."
-    ]
-    if not report.published_speed["step_time_comparable"].astype("boolean").fillna(True).all():
-        notes.append(
-            f"{_NOT_COMPARABLE} not comparable: the two runs' steps train different numbers of prompts."
-        )
-    return Sheet("Published speed", columns, rows, notes=tuple(notes))
-
-
-def _published_twins(report: Report) -> Iterator[Sheet]:
-    """Against runs that agree in all knobs but those of the baseline: what asynchrony alone was worth."""
-    twins = report.published_speedups[report.published_speedups["against"] == "baseline"]
-    rows = tuple(
-        (
-            row["label"],
-            row["other_label"],
-            *(
-                _rounded(row, name)
-                for name in ("training_time_ratio", "step_time_speedup", "prompts_per_s_speedup")
-            ),
-        )
-        for row in records(twins)
-    )
-    columns = ("Exp", "Against", "Training\ntime", "Step time", "Prompts/s")
-    if rows:
-        yield Sheet(f"Published speedup against the {OPPONENTS['baseline']}", columns, rows, text_columns=2)
-
-
-def _rounded(row: Row, name: str, mark: str = "") -> str:
-    if pd.isna(row[name]):
-        return NONE
-    if row["other_run"] == row["run_name"]:
-        return "1x (ref.)"
-    decimals = int(row[f"{name}_decimals"])
-    return f"{row[name]:.{decimals}f}x{mark}\n[{row[f'{name}_low']:.3f}–{row[f'{name}_high']:.3f}]"
-
-
 def _where_time_goes(timed: list[Row]) -> Sheet:
     parts = ("wait_s", "drain_s", "learn_s", "sync_s", "checkpoint_s", "other_s")
-    rows = tuple(
-        (
-            str(row["label"]),
-            *(percent(row[part] / row["training_s"]) for part in parts),
-            percent(row["overlap_efficiency"]),
-        )
-        for row in timed
-    )
+
+    def cells(row: Row) -> Cells:
+        shares = (percent(row[part] / row["training_s"]) for part in parts)
+        return row["label"], *shares, percent(row["overlap_efficiency"])
+
     columns = ("Exp", "Wait", "Drain", "Learn", "Sync", "Checkpoint", "Other", "Overlap eff.")
     note = (
         "Overlap efficiency: prompts/s over what they would be if the busier of engine and learner never "
         "waited; the engine counts as busy while at least one request runs."
     )
     ranks = tuple(float(row["overlap_efficiency"] or 0) for row in timed)
-    return Sheet("Where the learner's time goes", columns, rows, notes=(note,), ranks=ranks)
+    return Sheet("Where the learner's time goes", columns, Rows(timed, cells), notes=(note,), ranks=ranks)
 
 
 def _step_times(report: Report) -> Sheet:
     rows = tuple((row["label"], row["sentence"]) for row in records(report.modes))
     return Sheet("Step times", ("Exp", "Modes"), rows, text_columns=2)
-
-
-def _mark(row: Row) -> str:
-    return "" if row["step_time_comparable"] else f" {_NOT_COMPARABLE}"
 
 
 def _ratio(row: Row, unit: str) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from results.report.build import Report
-from results.report.cells import NONE, integer, number, percent
-from results.report.document import Section, Sentences, Sheet
+from results.report.cells import NONE, Row, integer, number, percent
+from results.report.document import Cells, Rows, Section, Sentences, Sheet
 from results.store import records
 from results.tables.ages import ages_across_runs
 
@@ -30,40 +30,40 @@ def _ages_and_fates(report: Report) -> Sheet:
     kinds = ["trained", *sorted({fate for counts in groups.values() for fate in counts} - {"trained"})]
     ages = {row["run_name"]: row for row in records(report.ages)}
     labels = dict(zip(report.fates["run_name"], report.fates["label"], strict=True))
-    rows = []
-    for run, counts in groups.items():
-        age = ages.get(run)
-        cells = (str(counts.get(kind, 0)) for kind in kinds)
+
+    def cells(run: str) -> Cells:
+        age, counts = ages.get(run), (str(groups[run].get(kind, 0)) for kind in kinds)
         if age is None:
-            rows.append((labels[run], NONE, NONE, NONE, *cells))
-            continue
+            return labels[run], NONE, NONE, NONE, *counts
         bound = f"{integer(age['off_policy_steps_max'])} of {integer(age['max_staleness'])}"
         mean, at_bound = number(age["off_policy_steps_mean"], ".2f"), percent(age["at_bound_share"])
-        rows.append((labels[run], mean, bound, at_bound, *cells))
+        return labels[run], mean, bound, at_bound, *counts
+
     columns = ("Exp", "Mean\nage", "Oldest\nof bound", "At\nbound", *(kind.capitalize() for kind in kinds))
     notes = [
         "Age: optimizer steps the learner was ahead of the policy that began a group (off_policy_steps)."
     ]
     if "discarded" in kinds:
         notes.append("Discarded: of an attempt that was cut off, its steps done again by a later one.")
-    return Sheet("Ages and fates of groups", columns, tuple(rows), notes=tuple(notes))
+    return Sheet("Ages and fates of groups", columns, Rows(list(groups), cells), notes=tuple(notes))
 
 
 def _waste(report: Report) -> Sheet:
     parts = ("filtered_share", "evicted_share", "aborted_share", "failed_share", "leftover_share")
     shown = [part for part in parts if (report.waste[part] > 0).any()]
-    rows = tuple(
-        (
-            row["label"],
-            f"{row['generated_tokens']:,}",
-            percent(row["wasted_share"]),
-            *(percent(row[part]) for part in shown),
-        )
-        for row in records(report.waste)
-    )
+
+    def cells(row: Row) -> Cells:
+        shares = (percent(row[part]) for part in ("wasted_share", *shown))
+        return row["label"], f"{row['generated_tokens']:,}", *shares
+
     heads = (part.removesuffix("_share").capitalize() for part in shown)
     note = "Shares of the completion tokens of all groups but the discarded; their sum was never trained on."
-    return Sheet("Waste in tokens", ("Exp", "Generated", "Wasted", *heads), rows, notes=(note,))
+    return Sheet(
+        "Waste in tokens",
+        ("Exp", "Generated", "Wasted", *heads),
+        Rows(records(report.waste), cells),
+        notes=(note,),
+    )
 
 
 def _by_age(report: Report) -> Sheet:
