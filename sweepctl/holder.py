@@ -3,7 +3,8 @@
 import json
 import socket
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import psutil
 
@@ -19,6 +20,8 @@ class Holder:
     """Seconds since the epoch: a pid may be given away again."""
     host: str
     since_unix: float
+    waiting: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Runs whose engine is being made ready, and on which devices: their own files do not tell."""
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since_unix))

@@ -90,7 +90,7 @@ def ingest(
     runs_dir: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Bring the results store up to date with the runs' files."""
-    from sweepctl.commands.results import print_ingest  # noqa: PLC0415
+    from sweepctl.commands.ingest import print_ingest  # noqa: PLC0415
 
     print_ingest(runs_dir, rebuild=rebuild, as_json=as_json)
 

@@ -3,20 +3,28 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from sweepctl.attempts import read_attempts
 from sweepctl.commands.diff_results import Results, compare_results
+from sweepctl.imported import is_table_row
 from sweepctl.watching.status import FoundRun, locate_run
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 
 Values = Mapping[str, Any]
 Changes = Mapping[str, tuple[Any, Any]]
-_MISSING = "–"
+_NONE = "–"
 _CONFIG_FILE_KEYS = ("inputs", "profile", "resources")
 """Of config.json, beside the configuration proper: what was trained on, and what with."""
+
+
+class Missing(Enum):
+    """Stands where a run has not the key that the other has; None is a value."""
+
+    NOT_GIVEN = "not given"
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,8 @@ class Side:
     run_id: str | None
     config: Values
     origin: Values
+    imported: bool
+    """With results only: of its configuration there is what a table gave, of its origin nothing."""
 
     @property
     def name(self) -> str:
@@ -49,7 +59,8 @@ def print_diff(runs_dir: Path, first: str, second: str, *, as_json: bool) -> Non
         print(json.dumps(same, indent=2) if as_json else f"identical: both are the run {sides[0].name}")
         return
     results = compare_results(runs_dir, *((side.sweep, side.run_name) for side in sides))
-    config, origin = _changes(*(side.config for side in sides)), _changes(*(side.origin for side in sides))
+    config = _changes(*(side.config for side in sides), missing=Missing.NOT_GIVEN)
+    origin = _changes(*(side.origin for side in sides), missing=None)
     if as_json:
         print(json.dumps(_as_json(sides, config, origin, results), indent=2))
     else:
@@ -58,7 +69,10 @@ def print_diff(runs_dir: Path, first: str, second: str, *, as_json: bool) -> Non
 
 def _side(found: FoundRun) -> Side:
     planned, config = found.planned, found.paths.config
-    file = _config_file(config) if config.exists() else _planned_file(found)
+    if config.exists():
+        file = _config_file(config)
+    else:
+        file = _given(found) if is_table_row(found.manifest, planned) else _planned_file(found)
     beside = {key: file[key] for key in _CONFIG_FILE_KEYS if file.get(key)}
     return Side(
         sweep=found.sweep.name,
@@ -67,16 +81,32 @@ def _side(found: FoundRun) -> Side:
         run_id=file.get("run_id"),
         config=_flat({**file["config"], **beside}),
         origin=_origin(found),
+        imported=is_table_row(found.manifest, planned),
     )
 
 
 def _planned_file(found: FoundRun) -> dict[str, Any]:
     """What config.json would hold of a run that has not begun: the plan may leave defaults out."""
+    config = _defaults() | _planned_config(found)
+    return {"config": config, "run_id": found.planned.get("run_id"), "profile": found.manifest.get("profile")}
+
+
+def _given(found: FoundRun) -> dict[str, Any]:
+    """What is known of the settings of a run that was made elsewhere: what is not given is no default."""
+    other = (found.planned.get("published") or {}).get("other") or {}
+    known = {key: value for key, value in _planned_config(found).items() if value is not None}
+    return {"config": known | _flat(other, "other."), "profile": found.manifest.get("profile")}
+
+
+def _planned_config(found: FoundRun) -> dict[str, Any]:
     planned = dict(found.planned.get("config") or {})
     if isinstance(planned.get("task"), str):
         planned["task"] = {"name": planned["task"]}
-    config = _flat(RunConfig().model_dump(mode="json")) | _flat(planned)
-    return {"config": config, "run_id": found.planned.get("run_id"), "profile": found.manifest.get("profile")}
+    return _flat(planned)
+
+
+def _defaults() -> dict[str, Any]:
+    return _flat(RunConfig().model_dump(mode="json"))
 
 
 def _origin(found: FoundRun) -> dict[str, Any]:
@@ -110,13 +140,12 @@ def _flat(nested: Values, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _changes(first: Values, second: Values) -> Changes:
-    """The keys whose values differ, in the first's order; a key that only one has is None in the other."""
-    return {
-        key: (first.get(key), second.get(key))
-        for key in dict.fromkeys([*first, *second])
-        if first.get(key) != second.get(key)
+def _changes(first: Values, second: Values, *, missing: Missing | None) -> Changes:
+    """The keys whose values differ, in the first's order; `missing` stands for a key that one has not."""
+    pairs = {
+        key: (first.get(key, missing), second.get(key, missing)) for key in dict.fromkeys([*first, *second])
     }
+    return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
 
 
 def _as_json(
@@ -126,7 +155,11 @@ def _as_json(
     results: Results,
 ) -> dict[str, Any]:
     def pairs(changes: Changes) -> dict[str, Any]:
-        return {key: {"first": old, "second": new} for key, (old, new) in changes.items()}
+        named = {key: {"first": old, "second": new} for key, (old, new) in changes.items()}
+        return {
+            key: {name: value for name, value in pair.items() if value is not Missing.NOT_GIVEN}
+            for key, pair in named.items()
+        }
 
     return {
         "first": {"name": sides[0].name, "run_id": sides[0].run_id},
@@ -150,31 +183,56 @@ def _print(
     heads = ["A", "B"]
     for head, side in zip(heads, sides, strict=True):
         console.print(f"{head}  {side.name}  ({side.label}, run_id {side.run_id or 'not known'})")
-    _section("Configuration", heads, {key: _texts(pair) for key, pair in config.items()})
-    _section("Environment and code", heads, {key: _texts(pair) for key, pair in origin.items()})
+    same = "the same" + (", as far as it is known" if any(side.imported for side in sides) else "")
+    defaults = _unknown_beside_defaults(sides, config)
+    shown = {key: _texts(pair) for key, pair in config.items() if key not in defaults}
+    _section("Configuration", heads, shown, otherwise=same)
+    if defaults:
+        one = f"{len(defaults)} settings that one run left at their defaults are not given of the other"
+        console.print(f"{one}; --json has them", style="dim")
+    _section(
+        "Environment and code", heads, {key: _texts(pair) for key, pair in origin.items()}, otherwise=same
+    )
     figures = {figure.name: figure.texts() for figure in results.figures}
-    _section("Results", [*heads, "B - A", "B / A"], figures, numbers=True)
+    _section("Results", [*heads, "B - A", "B / A"], figures)
     accuracy = {row.name: row.texts() for row in results.accuracy}
-    _section("Accuracy (%)", [*heads, "B - A", "95 %", "verdict on B"], accuracy, numbers=True)
+    _section("Accuracy (%)", [*heads, "B - A", "95 %", "verdict on B"], accuracy)
     for note in results.notes:
         console.print(note, style="dim", soft_wrap=True)
 
 
+def _unknown_beside_defaults(sides: tuple[Side, Side], config: Changes) -> set[str]:
+    """Keys not given of an imported run that a run made here left at their defaults: too many to be read."""
+    here = [place for place, side in enumerate(sides) if not side.imported]
+    if len(here) != 1:
+        return set()
+    unknown, defaults = 1 - here[0], _defaults()
+    return {
+        key
+        for key, pair in config.items()
+        if pair[unknown] is Missing.NOT_GIVEN and key in defaults and pair[here[0]] == defaults[key]
+    }
+
+
 def _texts(pair: tuple[Any, Any]) -> tuple[str, ...]:
-    return tuple(
-        _MISSING
-        if value is None
-        else value
-        if isinstance(value, str) and value.isprintable()
-        else json.dumps(value)
-        for value in pair
-    )
+    return tuple(map(_text, pair))
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - any JSON
+    if value is None:
+        return _NONE
+    if isinstance(value, Missing):
+        return value.value
+    return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
 
 
 def _section(
-    title: str, heads: list[str], rows: Mapping[str, tuple[str, ...]], *, numbers: bool = False
+    title: str, heads: list[str], rows: Mapping[str, tuple[str, ...]], *, otherwise: str | None = None
 ) -> None:
-    """A part of the diff: its keys to the left, what each run has beside them."""
+    """A part of the diff: its keys to the left, what each run has beside them, words or else numbers.
+
+    Without rows stands `otherwise` there; a part of numbers has none.
+    """
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -183,9 +241,9 @@ def _section(
     console = Console(highlight=False, markup=False)
     console.print()
     if not rows:
-        console.print(f"{title}: {'none' if numbers else 'the same'}")
+        console.print(f"{title}: {otherwise or 'none'}")
         return
-    table = new_table([title], heads) if numbers else new_table([title, *heads], [])
+    table = new_table([title, *heads], []) if otherwise else new_table([title], heads)
     for key, cells in rows.items():
         table.add_row(Text(key), *map(Text, cells))
     console.print(table)

@@ -22,10 +22,14 @@ def check_run(runs_dir: Path, run: str, *, as_json: bool) -> bool:
     Raises:
         ConfigError: when there is no such run.
     """
+    from sweepctl.doctor.imported import check_imported  # noqa: PLC0415
     from sweepctl.doctor.records import check_records  # noqa: PLC0415
-    from sweepctl.watching.status import find_run  # noqa: PLC0415
+    from sweepctl.imported import origin  # noqa: PLC0415
+    from sweepctl.watching.status import locate_run  # noqa: PLC0415
 
-    return _report(check_records(find_run(runs_dir, run)), as_json=as_json)
+    found = locate_run(runs_dir, run)
+    findings = check_records(found.paths) if origin(found.manifest) is None else check_imported(found)
+    return _report(findings, as_json=as_json)
 
 
 def _machine(runs_dir: Path, *, engine: bool) -> Iterator[Finding]:

@@ -56,7 +56,7 @@ def run_sweep(request: RunRequest) -> int:
     Raises:
         SweepctlError: a bad spec, or a sweep that is being run already.
     """
-    from sweepctl.exchange.imported import refuse_imported  # noqa: PLC0415
+    from sweepctl.imported import refuse_imported  # noqa: PLC0415
     from sweepctl.mirrors.companions import check  # noqa: PLC0415
     from sweepctl.plan.plan import load_plan  # noqa: PLC0415
     from sweepctl.running.executor import InlineExecutor, LocalExecutor  # noqa: PLC0415

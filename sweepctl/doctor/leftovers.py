@@ -12,6 +12,7 @@ import psutil
 
 from sweepctl.doctor.finding import Finding, counted, ok, problem, warning
 from sweepctl.holder import who_runs
+from sweepctl.imported import origin
 from sweepctl.states import is_alive
 from sweepctl.watching.status import read_manifest, sweeps
 from trainer.errors import SweepctlError
@@ -22,6 +23,7 @@ _OWNED = re.compile(r"(?:sweepctl-[a-z-]+|\.writing)-(\d+)-")
 """A folder that carries the id of the process it belongs to; see `trainer.scratch`."""
 _WRITING = ("*/eval/*/.writing-*", "base_models/*/.writing-*")
 """Where evaluations are written before they are whole; see `trainer.evaluation.harness`."""
+_REMOVE = "remove it, and run the spec again: the run goes on"
 
 
 def check_leftovers(runs_dir: Path, scratch: tuple[Path, ...] = ()) -> Iterator[Finding]:
@@ -73,15 +75,17 @@ def _sweep(sweep: SweepPaths) -> Iterator[Finding]:
     """Who runs a sweep, and what of its files is not as a process that ended well leaves it."""
     check = f"sweep {sweep.name}"
     try:
-        planned = read_manifest(sweep)["runs"]
-    except (SweepctlError, KeyError) as error:
+        manifest = read_manifest(sweep)
+    except SweepctlError as error:
         yield problem(check, str(error), "run the sweep's spec again: the manifest is written anew")
         return
     holder = who_runs(sweep)
-    dead, unreadable = _unwell(sweep, [run["run_name"] for run in planned])
+    dead, unreadable = _unwell(sweep, [run["run_name"] for run in manifest["runs"]])
     if unreadable:
         found = f"not a run's status: {', '.join(map(str, unreadable))}"
-        yield problem(check, found, "remove it, and run the spec again: the run goes on")
+        source = origin(manifest)
+        advice = f"get {source} again, and import it anew" if source else _REMOVE
+        yield problem(check, found, advice)
     if holder is not None:
         yield ok(check, f"is being run by {holder}")
         return

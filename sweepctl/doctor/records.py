@@ -22,8 +22,13 @@ _OUR_MODEL = "EngineModel"
 _AGAIN = "run it again: `sweepctl run SPEC --force --only {name}` sets this directory aside"
 
 
-def check_records(paths: RunPaths) -> Iterator[Finding]:
-    """Every file of a run; each finding names one."""
+def check_records(paths: RunPaths, *, weights: bool = True) -> Iterator[Finding]:
+    """Every file of a run; each finding names one.
+
+    Args:
+        paths: its files.
+        weights: whether a run that has succeeded must have its last checkpoint: an archive may leave all out.
+    """
     again = _AGAIN.format(name=paths.root.name)
     file = _config(paths)
     if isinstance(file, Finding):
@@ -34,7 +39,7 @@ def check_records(paths: RunPaths) -> Iterator[Finding]:
     if isinstance(status, Finding):
         yield status
         return
-    yield from check_state(paths, status, again)
+    yield from check_state(paths, status, again, weights=weights)
     if paths.trace.exists():
         yield from _conservation(paths, file, status, again)
     yield from check_checkpoints(paths, again)
@@ -82,7 +87,7 @@ def _status(paths: RunPaths) -> RunStatus | Finding:
         return problem("status", found, "remove it, and run the spec again: the run goes on")
 
 
-def check_state(paths: RunPaths, status: RunStatus, again: str) -> Iterator[Finding]:
+def check_state(paths: RunPaths, status: RunStatus, again: str, *, weights: bool) -> Iterator[Finding]:
     """What status.json says against the process it names, and against the end of the trace."""
     said = f"{status.state} at step {status.step} of {status.max_steps}, attempt {status.attempt}"
     if status.state is RunState.RUNNING and not is_alive(status):
@@ -94,7 +99,7 @@ def check_state(paths: RunPaths, status: RunStatus, again: str) -> Iterator[Find
         if not ended:
             yield problem("status", f"{said}, but the trace does not end so", again)
             return
-        if not paths.checkpoint(status.max_steps).is_dir():
+        if weights and not paths.checkpoint(status.max_steps).is_dir():
             yield problem("status", f"{said}, but its last checkpoint is not there", again)
             return
     because = f": {status.reason}" if status.reason else ""

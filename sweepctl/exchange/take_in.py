@@ -10,7 +10,6 @@ from results.files.evaluations import is_our_own, is_result, read_result
 from results.files.sweeps import BASE_MODELS
 from sweepctl.errors import Place, Problem, SpecError
 from sweepctl.exchange.building import building, copy, require_space
-from sweepctl.exchange.imported import imported_from
 from sweepctl.exchange.json_lines import end_last_line
 from sweepctl.exchange.layout import Item
 from sweepctl.exchange.lm_eval_files import Evaluated, find_evaluations
@@ -18,6 +17,7 @@ from sweepctl.exchange.owners import ImportedRun, base_model_name, base_of, runs
 from sweepctl.exchange.run_table import TableFile
 from sweepctl.exchange.unpack import TakenIn
 from sweepctl.files import write_atomically
+from sweepctl.imported import imported_from
 from trainer.paths import RunPaths, SweepPaths, metadata_path, samples_path, slug
 from trainer.records import RunState, RunStatus
 

@@ -11,7 +11,6 @@ from results.files.sweeps import BadFileError, Manifest, read_json_model
 from sweepctl.errors import Place, Problem, SpecError
 from sweepctl.exchange.building import building, copy, require_space
 from sweepctl.exchange.checksums import check_files, listed_names
-from sweepctl.exchange.imported import imported_from
 from sweepctl.exchange.layout import (
     CHECKSUMS,
     NOTES,
@@ -22,6 +21,7 @@ from sweepctl.exchange.layout import (
     unpacked,
 )
 from sweepctl.files import write_atomically
+from sweepctl.imported import imported_from
 from trainer.paths import RunPaths, is_run_name
 from trainer.records import RunState, RunStatus
 

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -131,10 +132,18 @@ class WarmEngine:
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
-    def socket_for(self, key: EngineKey, while_waiting: Callable[[], None]) -> Path | None:
+    def socket_for(
+        self,
+        key: EngineKey,
+        while_waiting: Callable[[], None],
+        starting: AbstractContextManager[None] | None = None,
+    ) -> Path | None:
         """The socket of a healthy engine for `key`, started now if need be; None where vLLM is not used.
 
-        `while_waiting` is called again and again while one starts; what it raises ends it.
+        Args:
+            key: what it is for.
+            while_waiting: called again and again while one starts; what it raises ends it.
+            starting: entered while one starts.
 
         Raises:
             EngineError: when it does not start.
@@ -155,7 +164,8 @@ class WarmEngine:
             self.say(f"the engine does not answer any more and is replaced (log: {self.log})")
             self.stop()
         if self._server is None:
-            self._start(key, while_waiting)
+            with starting or nullcontext():
+                self._start(key, while_waiting)
         return self._server.socket if self._server else None
 
     def stop(self) -> None:

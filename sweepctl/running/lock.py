@@ -2,10 +2,11 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 
 import psutil
 
@@ -19,11 +20,46 @@ from trainer.paths import SweepPaths
 _POLL_S = 0.2
 
 
+@dataclass
+class HeldLock:
+    """The lock while it is ours, and what we say of ourselves beside it."""
+
+    sweep: SweepPaths
+    descriptor: int
+    """For guards to hold on to."""
+    holder: Holder
+    _one_writer: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def tell(self, holder: Holder) -> None:
+        """Say who holds the lock.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self.holder = holder
+        write_atomically(self.sweep.lock_holder, json.dumps(asdict(holder)))
+
+    @contextmanager
+    def waiting_for_engine(self, run_name: str, devices: str) -> Iterator[None]:
+        """Have others know that a run has its slot and waits for an engine; any thread may say so."""
+        self._wait(run_name, devices)
+        try:
+            yield
+        finally:
+            self._wait(run_name, None)
+
+    def _wait(self, run_name: str, devices: str | None) -> None:
+        with self._one_writer, suppress(OSError):  # who watches may miss it: no reason to end a sweep
+            others = {name: where for name, where in self.holder.waiting.items() if name != run_name}
+            waiting = others if devices is None else others | {run_name: devices}
+            self.tell(replace(self.holder, waiting=waiting))
+
+
 @contextmanager
 def sweep_lock(
     sweep: SweepPaths, say: Callable[[str], None], while_waiting: Callable[[], None], patience_s: float
-) -> Iterator[int]:
-    """Hold the sweep's lock; yields its descriptor, for guards to hold on to.
+) -> Iterator[HeldLock]:
+    """Hold the sweep's lock.
 
     What a killed invocation has left running still holds it, and is waited for.
 
@@ -42,8 +78,9 @@ def sweep_lock(
     try:
         me = psutil.Process()
         holder = Holder(me.pid, me.create_time(), socket.gethostname(), time.time())
-        write_atomically(sweep.lock_holder, json.dumps(asdict(holder)))
-        yield lock.descriptor
+        held = HeldLock(sweep, lock.descriptor, holder)
+        held.tell(holder)
+        yield held
     finally:
         sweep.lock_holder.unlink(missing_ok=True)
         lock.release()

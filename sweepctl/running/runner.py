@@ -130,7 +130,7 @@ class SweepRunner:
             ExitStack() as engines,
         ):
             workers = []
-            hold = (self._lock, *leased.descriptors)
+            hold = (self._lock.descriptor, *leased.descriptors)
             for slot in share.slots(leased.devices):
                 log = self.plan.paths.engine_log(slot.index)
                 engine = WarmEngine(slot, log, self.engines, self.display.say, hold)
@@ -147,6 +147,7 @@ class SweepRunner:
                         timings=self._timings,
                         say=self.display.say,
                         run_ended=self._background.soon,
+                        waiting_for_engine=self._lock.waiting_for_engine,
                     )
                 )
             self._progress.slots = len(workers)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,7 @@ from sweepctl.running.timings import Timings
 from sweepctl.running.verdict import INTERRUPTED, Outcome, verdict
 from sweepctl.spec.model import Retry
 from sweepctl.states import change_state, read_status, write_pending
-from sweepctl.watching.progress import SweepProgress, duration
+from sweepctl.watching.progress import WAITING_FOR_ENGINE, SweepProgress, duration
 from trainer.errors import EngineError
 from trainer.records import RunState
 
@@ -47,6 +48,8 @@ class Worker:
     say: Say
     run_ended: Callable[[], object]
     """Called after each attempt: there is something new to ingest."""
+    waiting_for_engine: Callable[[str, str], AbstractContextManager[None]]
+    """Has others know that a run (its name) waits for the engine on some devices."""
 
     def train_all(self, queue: RunQueue) -> None:
         """Train until nothing is left.
@@ -61,9 +64,10 @@ class Worker:
 
     def _attempt(self, run: PlannedRun, queue: RunQueue) -> Outcome:
         row = self.progress.row(run.name)
-        row.device, row.note = self.slot.name, "waiting for the engine"
+        row.device, row.note = self.slot.name, WAITING_FOR_ENGINE
         try:
-            socket = self.engine.socket_for(engine_key(run), self.stop.check)
+            starting = self.waiting_for_engine(run.name, self.slot.name)
+            socket = self.engine.socket_for(engine_key(run), self.stop.check, starting)
         except EngineError as error:
             reason = f"the engine did not start: {error}"
             return self._end(run, Outcome(RunState.FAILED, reason, log=self.engine.log))

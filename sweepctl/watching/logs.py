@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sweepctl.holder import who_runs
+from sweepctl.imported import origin
 from sweepctl.states import read_status
 from sweepctl.watching.retries import is_tried_again, max_attempts
 from sweepctl.watching.show import log_of, resume_command
@@ -162,6 +163,11 @@ def _explain_missing(found: FoundRun, runs_dir: Path, *, follow: bool) -> None:
     name = f"{found.sweep.name}/{found.paths.root.name}"
     if found.planned.get("state") == "infeasible":
         raise ConfigError(f"{name} is infeasible and is not run: {found.planned.get('reason')}")
+    if (source := origin(found.manifest)) is not None:
+        raise ConfigError(
+            f"{name} was imported from {source}, without a log; see its results with: "
+            f"sweepctl report {found.sweep.name}"
+        )
     status = read_status(found.paths)
     if _may_go_on(found):
         if follow:

@@ -15,6 +15,8 @@ from trainer.paths import RunPaths
 
 ENDED = frozenset({"succeeded", "failed", "skipped", "infeasible"})
 """States in which nothing more happens by itself."""
+WAITING_FOR_ENGINE = "waiting for the engine"
+"""What stands in place of the state of a run whose slot gets an engine ready."""
 _AVERAGED = ("wall_s", "reward_mean", "off_policy_steps_mean")
 _WORDS = {
     "succeeded": "done",

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.text import Text
 from sweepctl.tables import STATE_STYLES, fit_widths, fitted_table, number, print_table, stdout_console
 from sweepctl.watching.progress import count_states, duration, speed_unit
 from sweepctl.watching.retries import TO_BE_TRIED_AGAIN
-from sweepctl.watching.status import RunRow, SweepStatus, sweep_status
+from sweepctl.watching.status import IMPORTED, RunRow, SweepStatus, sweep_status
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
 
@@ -30,7 +31,14 @@ def _left(row: RunRow) -> str:
     return "" if left is None else duration(left)
 
 
+def _step(row: RunRow) -> str:
+    known = row.progress.max_steps or not row.results_only
+    return f"{row.progress.step}/{row.progress.max_steps}" if known else ""
+
+
 def _evaluations(row: RunRow) -> str:
+    if row.results_only:
+        return str(row.evaluations or "")  # how many there should be, nobody says
     wanted = row.evaluations_expected and row.progress.state == "succeeded"
     return f"{row.evaluations}/{row.evaluations_expected}" if wanted else ""
 
@@ -40,7 +48,7 @@ _COLUMNS: dict[str, Callable[[RunRow], str]] = {
     "run": lambda row: row.progress.name,
     "state": lambda row: row.said,
     "attempt": lambda row: str(row.attempt or ""),
-    "step": lambda row: f"{row.progress.step}/{row.progress.max_steps}",
+    "step": _step,
     "speed": lambda _: "",  # in the unit that suits the runs
     "reward": lambda row: number(row.progress.reward),
     "age": lambda row: number(row.progress.age),
@@ -68,8 +76,8 @@ def show_status(runs_dir: Path, sweep: str | None, *, watch: bool, as_json: bool
         found = sweep_status(runs_dir, sweep)
         if as_json:
             print(json.dumps(found.summary(), indent=2))
-        else:
-            print_status(found, runs_dir)
+    if not as_json and (not watch or found.origin is not None):
+        print_status(found, runs_dir)
     if damaged := [row.reason or "" for row in found.rows if row.progress.state == "unreadable"]:
         raise ConfigError("\n".join(damaged))
 
@@ -116,7 +124,11 @@ def _command(manifest: dict[str, Any]) -> list[str]:
 
 def _totals(status: SweepStatus) -> Iterator[str]:
     progress = status.progress
-    if status.holder:
+    if status.origin is not None:
+        counts = Counter(row.said for row in status.rows if row.said != IMPORTED)
+        said = ", ".join(f"{count} {said}" for said, count in counts.items())
+        yield f"imported from {status.origin}, not run here" + (f": {said}" if said else "")
+    elif status.holder:
         yield f"{count_states(progress.runs)}; {progress.times()}"
         yield f"being run by {status.holder}; watch it with: sweepctl status {progress.name} --watch"
     else:
@@ -127,7 +139,8 @@ def _reasons(status: SweepStatus) -> Iterator[str]:
     """Why runs are not well, each reason once."""
     alike: dict[tuple[str, str], list[RunRow]] = {}
     for row in sorted(status.rows, key=lambda row: row.progress.state == "infeasible"):
-        if row.reason and row.progress.state != "unreadable":  # an error of its own
+        told = row.progress.state == "unreadable" or row.said == IMPORTED  # as an error of its own; above
+        if row.reason and not told:
             alike.setdefault((row.said, row.reason), []).append(row)
     for (said, reason), rows in list(alike.items())[:_REASONS_SHOWN]:
         names = [row.progress.name for row in rows]
@@ -140,7 +153,7 @@ def _reasons(status: SweepStatus) -> Iterator[str]:
 
 
 def _advice(status: SweepStatus, runs_dir: Path) -> Iterator[str]:
-    if status.holder:
+    if status.holder or status.origin is not None:
         return
     states = {row.progress.state for row in status.rows}
     for state, advice in _ADVICE.items():

@@ -11,11 +11,17 @@ from typing import Any
 from sweepctl.attempts import read_attempts
 from sweepctl.errors import suggestion
 from sweepctl.holder import Holder, who_runs
+from sweepctl.imported import is_table_row, origin
 from sweepctl.states import read_status
-from sweepctl.watching.progress import RunProgress, SweepProgress
+from sweepctl.watching.progress import WAITING_FOR_ENGINE, RunProgress, SweepProgress
 from sweepctl.watching.retries import TO_BE_TRIED_AGAIN, is_tried_again, max_attempts
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths, SweepPaths
+
+IMPORTED = "imported"
+"""What stands in place of the state of a run of which only results were imported."""
+NOT_BEGUN = "not begun"
+"""The same of one that had not begun where it was exported; it will not begin here."""
 
 
 @dataclass
@@ -27,6 +33,10 @@ class RunRow:
     evaluations_expected: int
     attempts_allowed: int
     """How often it may fail in a row."""
+    imported: bool = False
+    """Whether its sweep is: nothing becomes of it here."""
+    results_only: bool = False
+    """Whether it was imported with nothing but results."""
     reason: str | None = None
     attempt: int = 0
     evaluations: int = 0
@@ -56,8 +66,18 @@ class RunRow:
                 self.progress.state, self.progress.note = "pending", TO_BE_TRIED_AGAIN
         devices = [each.devices for each in read_attempts(paths) if each.event == "started"]
         self.progress.device = devices[-1] if devices else None
+        if holder is not None and (waits_on := holder.waiting.get(self.progress.name)):
+            self.progress.state, self.progress.note, self.reason = "pending", WAITING_FOR_ENGINE, None
+            self.progress.device = waits_on
+        if self.imported:
+            self.progress.note = self._imported_note()
         self.progress.refresh(status.step if status else 0)
         self.evaluations = sum(1 for _ in paths.root.glob("eval/*/*shot.json"))
+
+    def _imported_note(self) -> str | None:
+        if self.results_only:
+            return IMPORTED
+        return NOT_BEGUN if self.progress.state == "pending" else None
 
     def summary(self) -> dict[str, Any]:
         """The run as a row of `status --json`."""
@@ -94,6 +114,11 @@ class SweepStatus:
     other_sweeps: list[str] = field(default_factory=list)
 
     @property
+    def origin(self) -> str | None:
+        """The folder it was imported from, by name; None: it was run here."""
+        return origin(self.manifest)
+
+    @property
     def progress(self) -> SweepProgress:
         """The same as the live table shows it, begun when the process that runs it began."""
         progress = SweepProgress(
@@ -116,6 +141,7 @@ class SweepStatus:
             "name": self.paths.name,
             "profile": self.manifest.get("profile"),
             "directory": str(self.paths.root),
+            "imported": self.manifest.get("imported"),
             "held_by": {"pid": holder.pid, "host": holder.host, "since_unix": holder.since_unix}
             if holder
             else None,
@@ -176,17 +202,8 @@ class FoundRun:
         return self.sweep.run(self.planned["run_name"])
 
 
-def find_run(runs_dir: Path, given: str) -> RunPaths:
-    """A run by its name, its label, or `SWEEP/RUN`; see `locate_run`.
-
-    Raises:
-        ConfigError: when there is none.
-    """
-    return locate_run(runs_dir, given).paths
-
-
 def locate_run(runs_dir: Path, given: str) -> FoundRun:
-    """A run with its manifest; of the sweep begun last if several have it, which is said on stderr.
+    """A run by its name, its label, or `SWEEP/RUN`; of several sweeps' the latest, said on stderr.
 
     Raises:
         ConfigError: when there is none.
@@ -272,7 +289,14 @@ def _row(sweep: SweepPaths, manifest: dict[str, Any], planned: dict[str, Any]) -
     )
     infeasible = planned.get("state") == "infeasible"
     expected = 0 if infeasible else _evaluations_expected(manifest)
-    return RunRow(planned, progress, expected, max_attempts(manifest))
+    return RunRow(
+        planned,
+        progress,
+        expected,
+        max_attempts(manifest),
+        imported=origin(manifest) is not None,
+        results_only=is_table_row(manifest, planned),
+    )
 
 
 def _evaluations_expected(manifest: dict[str, Any]) -> int:

@@ -17,6 +17,8 @@ _NAMES_SHOWN = 3
 def watch_sweep(runs_dir: Path, name: str | None, *, as_json: bool) -> SweepStatus:
     """Show how a sweep goes on, on stderr, or each change as a line of JSON on stdout. Ctrl-C ends it.
 
+    Of an imported sweep nothing is shown: it does not go on.
+
     Returns:
         The sweep as it was at the last look.
 
@@ -27,7 +29,7 @@ def watch_sweep(runs_dir: Path, name: str | None, *, as_json: bool) -> SweepStat
     with suppress(KeyboardInterrupt):
         if as_json:
             _print_changes(watched)
-        else:
+        elif watched.status.origin is None:  # of an imported sweep there is nothing to wait for
             with make_display() as display:
                 _show(watched, display)
     return watched.status
@@ -71,14 +73,20 @@ class WatchedSweep:
         evaluated = sorted(paths.root.glob("eval/*"))  # a folder changes when a result is put into it
         seen = tuple(map(_changed_ns, (paths.status, *evaluated)))
         before, self._seen[row.progress.name] = self._seen.get(row.progress.name), seen
-        return seen != before or row.progress.state == "running" or row.progress.note is not None
+        holder = self.status.holder
+        waits = holder is not None and row.progress.name in holder.waiting
+        return seen != before or waits or row.progress.state == "running" or row.progress.note is not None
 
     def _doing(self, running: list[str]) -> str:
+        if self.status.origin is not None:
+            return f"imported from {self.status.origin}, not run here"
         if running:
             few = len(running) <= _NAMES_SHOWN
             return "training " + (", ".join(running) if few else f"{len(running)} runs")
         if self.status.holder is None:
             return "not being run now"
+        if self.status.holder.waiting:
+            return "starting the engine"
         trained = all(run.state in ENDED for run in self.progress.runs)
         return "evaluating" if trained else "between runs"
 

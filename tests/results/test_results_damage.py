@@ -7,7 +7,8 @@ import shutil
 import duckdb
 import numpy as np
 import pytest
-from factories.sweep_factory import REFERENCE_ARMS, synthetic_trace, write_synthetic_sweep
+from asking import ask, counted
+from factories.sweep_factory import REFERENCE_ARMS, synthetic_trace
 
 from results import ingest as ingest_module
 from results.ingest import IngestError, ingest
@@ -15,13 +16,6 @@ from results.store import Store, StoreError
 from trainer.config import RunConfig, RunFile
 from trainer.paths import samples_path
 from trainer.records import Warned
-
-
-@pytest.fixture
-def runs(tmp_path):
-    write_synthetic_sweep(tmp_path, steps=4, questions=10)
-    ingest(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -37,22 +31,13 @@ def trace(tmp_path):
     return folder / "trace.jsonl", lines
 
 
-def ask(runs_dir, sql):
-    return Store(runs_dir).query(sql).iloc[0, 0]
-
-
-def counted(runs_dir):
-    tables = ["runs", "dispatches", "groups", "steps", "spans", "evals", "eval_samples"]
-    return [ask(runs_dir, f"SELECT count(*) FROM {table}") for table in tables]
-
-
 def cut_in_half(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "garbage", "header"])
-def test_a_damaged_working_store_is_made_again(runs, damage):
-    work, before = runs / ".results-work.duckdb", counted(runs)
+def test_a_damaged_working_store_is_made_again(ingested, damage):
+    work, before = ingested / ".results-work.duckdb", counted(ingested)
     content = bytearray(work.read_bytes())
     content[100:200] = b"\xff" * 100
     {
@@ -61,14 +46,14 @@ def test_a_damaged_working_store_is_made_again(runs, damage):
         "garbage": lambda: work.write_bytes(b"no database" * 5000),
         "header": lambda: work.write_bytes(content),
     }[damage]()
-    report = ingest(runs)
+    report = ingest(ingested)
     assert report.rebuilt and ("damaged" in report.rebuilt_because or "cut off" in report.rebuilt_because)
-    assert counted(runs) == before
+    assert counted(ingested) == before
 
 
 @pytest.mark.parametrize("damage", ["half", "garbage", "empty"])
-def test_a_damaged_snapshot_says_so_and_the_next_ingest_replaces_it(runs, damage):
-    snapshot, before = Store(runs).path, counted(runs)
+def test_a_damaged_snapshot_says_so_and_the_next_ingest_replaces_it(ingested, damage):
+    snapshot, before = Store(ingested).path, counted(ingested)
     {
         "half": lambda: cut_in_half(snapshot),
         "empty": lambda: snapshot.write_bytes(b""),
@@ -76,25 +61,25 @@ def test_a_damaged_snapshot_says_so_and_the_next_ingest_replaces_it(runs, damage
     }[damage]()
     with pytest.raises(StoreError, match=r"(?s)results.duckdb.*damaged.*sweepctl ingest"):
         for table in ("sweeps", "runs", "steps", "groups", "eval_samples", "quarantine", "run_rates"):
-            Store(runs).query(f"SELECT * FROM {table}")
-    report = ingest(runs)
+            Store(ingested).query(f"SELECT * FROM {table}")
+    report = ingest(ingested)
     assert (report.published, report.rebuilt, report.lines) == (True, False, 0)
-    assert counted(runs) == before
+    assert counted(ingested) == before
 
 
-def test_a_full_disk_is_an_error_with_the_next_step_and_keeps_the_old_snapshot(runs, monkeypatch):
-    before = counted(runs)
-    shutil.rmtree(next(runs.glob("staleness/s0_opt16*")))
+def test_a_full_disk_is_an_error_with_the_next_step_and_keeps_the_old_snapshot(ingested, monkeypatch):
+    before = counted(ingested)
+    shutil.rmtree(next(ingested.glob("staleness/s0_opt16*")))
 
     def full(*_):
-        raise OSError(28, "No space left on device", str(runs / ".results-publish.duckdb"))
+        raise OSError(28, "No space left on device", str(ingested / ".results-publish.duckdb"))
 
     with monkeypatch.context() as patch:
         patch.setattr(ingest_module.shutil, "copyfile", full)
         with pytest.raises(IngestError, match=r"No space left on device.*free space"):
-            ingest(runs)
-    assert counted(runs) == before
-    assert ingest(runs).published and counted(runs) != before
+            ingest(ingested)
+    assert counted(ingested) == before
+    assert ingest(ingested).published and counted(ingested) != before
 
 
 def test_nul_bytes_and_huge_lines_lose_no_other_line(trace):
@@ -191,8 +176,8 @@ def test_a_replaced_file_that_is_longer_is_read_from_the_start(trace):
     assert ask(runs, "SELECT string_agg(engine) FROM attempts") == "another, longer"
 
 
-def test_an_evaluation_with_na_values_keeps_the_others(runs):
-    result = next(runs.glob("staleness/s0_opt16*/eval/*/*_0shot.json"))
+def test_an_evaluation_with_na_values_keeps_the_others(ingested):
+    result = next(ingested.glob("staleness/s0_opt16*/eval/*/*_0shot.json"))
     content = json.loads(result.read_text())
     metrics = content["results"]["arithmetic_cot"]
     metrics |= {
@@ -201,64 +186,65 @@ def test_an_evaluation_with_na_values_keeps_the_others(runs):
         "alias": "N/A",
     }
     result.write_text(json.dumps(content))
-    ingest(runs)
-    key = result.relative_to(runs).as_posix()
-    rows = Store(runs).query("SELECT filter, value, stderr FROM evals WHERE path = ?", [key])
+    ingest(ingested)
+    key = result.relative_to(ingested).as_posix()
+    rows = Store(ingested).query("SELECT filter, value, stderr FROM evals WHERE path = ?", [key])
     assert list(rows["filter"]) == ["flexible-extract"]
     assert rows["value"].notna().all() and rows["stderr"].isna().all()
 
 
-def test_an_evaluation_with_numbers_that_fit_nowhere_is_on_record(runs):
-    result = next(runs.glob("staleness/s0_opt16*/eval/*/*_0shot.json"))
+def test_an_evaluation_with_numbers_that_fit_nowhere_is_on_record(ingested):
+    result = next(ingested.glob("staleness/s0_opt16*/eval/*/*_0shot.json"))
     content = json.loads(result.read_text())
     content["n-samples"]["arithmetic_cot"]["effective"] = 10**30
     result.write_text(json.dumps(content))
-    assert ingest(runs).quarantined == 2
-    assert "questions" in ask(runs, "SELECT reason FROM quarantine")
+    assert ingest(ingested).quarantined == 2
+    assert "questions" in ask(ingested, "SELECT reason FROM quarantine")
 
 
-def test_garbage_among_samples_loses_no_other_sample(runs):
-    samples = samples_path(next(runs.glob("staleness/s0_opt16*/eval/*/*_0shot.json")))
-    before = counted(runs)[-1]
+def test_garbage_among_samples_loses_no_other_sample(ingested):
+    samples = samples_path(next(ingested.glob("staleness/s0_opt16*/eval/*/*_0shot.json")))
+    before = counted(ingested)["eval_samples"]
     lines = samples.read_bytes().splitlines(keepends=True)
     samples.write_bytes(b"".join([*lines[:3], b"\xff\xfe\n", b'{"doc_id": "N/A"}\n', b"\0\0\n", *lines[3:]]))
-    assert ingest(runs).quarantined == 3
-    assert counted(runs)[-1] == before
+    assert ingest(ingested).quarantined == 3
+    assert counted(ingested)["eval_samples"] == before
 
 
-def test_a_plan_with_values_of_the_wrong_kind_stops_nothing(runs):
-    manifest = runs / "staleness" / "sweep.json"
+def test_a_plan_with_values_of_the_wrong_kind_stops_nothing(ingested):
+    manifest = ingested / "staleness" / "sweep.json"
     content = json.loads(manifest.read_text())
     content["runs"][-1]["config"]["max_steps"] = "many"
     manifest.write_text(json.dumps(content))
-    assert ingest(runs).quarantined == 1
-    assert "max_steps: 'many'" in ask(runs, "SELECT reason FROM quarantine")
-    assert counted(runs)[0] == 6
+    assert ingest(ingested).quarantined == 1
+    assert "max_steps: 'many'" in ask(ingested, "SELECT reason FROM quarantine")
+    assert counted(ingested)["runs"] == 3
 
 
-def test_a_trace_that_is_a_folder_is_on_record_and_stops_nothing(runs):
-    path = next(runs.glob("staleness/s0_opt16*/trace.jsonl"))
-    steps = ask(runs, "SELECT count(*) FROM steps")
+def test_a_trace_that_is_a_folder_is_on_record_and_stops_nothing(ingested):
+    path = next(ingested.glob("staleness/s0_opt16*/trace.jsonl"))
+    steps = ask(ingested, "SELECT count(*) FROM steps")
     path.unlink()
     path.mkdir()
-    ingest(runs)
-    assert "cannot be read" in ask(runs, "SELECT reason FROM quarantine")
+    ingest(ingested)
+    assert "cannot be read" in ask(ingested, "SELECT reason FROM quarantine")
     path.rmdir()
-    ingest(runs)
-    assert ask(runs, "SELECT count(*) FROM steps") == steps - 4
-    assert ask(runs, "SELECT count(*) FROM quarantine") == 0
+    ingest(ingested)
+    assert ask(ingested, "SELECT count(*) FROM steps") == steps - 4
+    assert ask(ingested, "SELECT count(*) FROM quarantine") == 0
 
 
-def test_a_heartbeat_touches_one_row(runs):
-    status = next(runs.glob("staleness/s0_opt16*/status.json"))
+def test_a_heartbeat_touches_one_row(ingested):
+    status = next(ingested.glob("staleness/s0_opt16*/status.json"))
     content = json.loads(status.read_text())
     status.write_text(json.dumps(content | {"heartbeat": 5.0, "state": "failed", "reason": "it stopped"}))
-    with duckdb.connect(str(runs / ".results-work.duckdb")) as connection:  # what a full reading would undo
+    with duckdb.connect(str(ingested / ".results-work.duckdb")) as connection:
+        # What a full reading would undo.
         connection.execute("UPDATE runs SET label = label || '!'")
         connection.execute("UPDATE step_modes SET sentence = 'kept'")
-    assert ingest(runs).published
-    rows = Store(runs).query("SELECT label, state, reason, heartbeat_unix FROM runs ORDER BY position")
+    assert ingest(ingested).published
+    rows = Store(ingested).query("SELECT label, state, reason, heartbeat_unix FROM runs ORDER BY position")
     assert all(rows["label"].str.endswith("!"))
-    assert list(rows["state"]) == ["failed"] + ["succeeded"] * 4 + ["infeasible"]
+    assert list(rows["state"]) == ["failed", "succeeded", "infeasible"]
     assert (rows["reason"].iloc[0], rows["heartbeat_unix"].iloc[0]) == ("it stopped", 5.0)
-    assert ask(runs, "SELECT count(*) FROM step_modes WHERE sentence = 'kept'") == 5
+    assert ask(ingested, "SELECT count(*) FROM step_modes WHERE sentence = 'kept'") == 2

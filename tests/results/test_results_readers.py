@@ -12,15 +12,18 @@ from results.ingest import ingest
 
 ROOT = Path(__file__).parents[2]
 READERS = 4
+PUBLISHED = 10
+"""At least so often: twice for each of the five traces."""
 
 WRITER = """
 import sys, time
 from pathlib import Path
 from results.ingest import ingest
 runs, lines, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+least = int(sys.argv[4])
 traces = {path.name: path.read_bytes().splitlines(keepends=True) for path in lines.iterdir()}
 snapshots, at, end = 0, 0, time.monotonic() + seconds
-while time.monotonic() < end or snapshots < 5:
+while time.monotonic() < end or snapshots < least:
     for name, whole in traces.items():
         with (runs / "staleness" / name / "trace.jsonl").open("ab") as file:
             file.writelines(whole[at : at + 5])
@@ -53,13 +56,13 @@ while not Path(sys.argv[2]).exists():
     row = {name: int(frame[name].iloc[0]) for name in frame}
     if not seen or row != seen[-1]:
         seen.append(row)
-    time.sleep(0.02)
+    time.sleep(float(sys.argv[3]))
 print(json.dumps({"seen": seen, "rounds": rounds}))
 """
 
 
-def read_while_writing(tmp_path, seconds, steps):
-    """Lets them run; what each reader saw, and how often was published."""
+def read_while_writing(tmp_path, seconds, steps, pause):
+    """Lets them run, each reader with a pause in seconds; what each saw, and how often was published."""
     runs, lines, stop = tmp_path / "runs", tmp_path / "lines", tmp_path / "stop"
     folder = write_synthetic_sweep(runs, steps=steps, questions=10)
     lines.mkdir()
@@ -73,10 +76,10 @@ def read_while_writing(tmp_path, seconds, steps):
             [sys.executable, "-c", code, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
 
-    readers = [start(READER, runs, stop) for _ in range(READERS)]
+    readers = [start(READER, runs, stop, pause) for _ in range(READERS)]
     try:
         assert [reader.stdout.readline() for reader in readers] == ["ready\n"] * READERS
-        writer = start(WRITER, runs, lines, seconds)
+        writer = start(WRITER, runs, lines, seconds, PUBLISHED)
         published, _ = writer.communicate(timeout=seconds + 120)
         assert writer.returncode == 0
     finally:
@@ -86,9 +89,9 @@ def read_while_writing(tmp_path, seconds, steps):
     return [json.loads(text) for text in said], int(published)
 
 
-def check(tmp_path, seconds, steps):
-    readers, published = read_while_writing(tmp_path, seconds, steps)
-    assert published >= 5
+def check(tmp_path, *, seconds, steps, pause):
+    readers, published = read_while_writing(tmp_path, seconds, steps, pause)
+    assert published >= PUBLISHED
     assert sum(len(reader["seen"]) for reader in readers) > READERS, "they read while it was written"
     for reader in readers:
         seen = reader["seen"]
@@ -105,9 +108,9 @@ def check(tmp_path, seconds, steps):
 
 
 def test_readers_see_only_whole_and_growing_snapshots(tmp_path):
-    check(tmp_path, seconds=5, steps=120)
+    check(tmp_path, seconds=0, steps=60, pause=0.1)
 
 
 @pytest.mark.slow
 def test_readers_see_only_whole_and_growing_snapshots_for_a_minute(tmp_path):
-    check(tmp_path, seconds=60, steps=1000)
+    check(tmp_path, seconds=60, steps=1000, pause=0.02)

@@ -8,28 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from fake_sweep import FakeSweep
 from typer.testing import CliRunner
 
-from sweepctl.cli import app, main
+from sweepctl.cli import app
 
 REPOSITORY = Path(__file__).parents[2]
 STALENESS = str(REPOSITORY / "sweeps" / "staleness.yaml")
 BAD = Path(__file__).parent / "specs" / "bad"
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run `sweepctl ARGUMENTS` as the console script does: exit code, stdout, stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["sweepctl", *arguments])
-        monkeypatch.setenv("COLUMNS", "160")
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def test_every_command_has_help():
@@ -160,12 +146,21 @@ def test_schema_is_json(cli):
 
 
 class TestAfterARun:
+    @pytest.fixture(scope="class")
+    def run_once(self, tmp_path_factory):
+        with pytest.MonkeyPatch.context() as patch:
+            folder = tmp_path_factory.mktemp("after")
+            patch.setenv("SWEEPCTL_LEASE_DIR", str(folder / "leases"))
+            sweep = FakeSweep(folder)
+            sweep.behave(s1="fail")
+            sweep.run(evaluate=False)
+        return sweep
+
     @pytest.fixture(autouse=True)
-    def sweep(self, fake_sweep):
-        fake_sweep.behave(s1="fail")
-        fake_sweep.run(evaluate=False)
-        self.runs_dir = str(fake_sweep.runs_dir)
-        return fake_sweep
+    def sweep(self, run_once):
+        """Of one sweep all tests, which put back what they change."""
+        self.runs_dir = str(run_once.runs_dir)
+        return run_once
 
     def test_status(self, cli):
         code, out, _ = cli("status", "--runs-dir", self.runs_dir)
@@ -197,8 +192,11 @@ class TestAfterARun:
         assert "no run 's11'; did you mean 's1'?" in err
 
     def test_a_broken_status_is_said(self, cli, sweep):
-        (sweep.root / "s0" / "status.json").write_text("{")
+        status = sweep.root / "s0" / "status.json"
+        text = status.read_text()
+        status.write_text("{")
         code, _, err = cli("status", "--runs-dir", self.runs_dir)
+        status.write_text(text)
         assert code == 2
         assert "s0/status.json: not a run's status" in err
 

@@ -24,8 +24,8 @@ from results.ingest import ingest
 from results.report.build import build_report
 from results.store import Store
 from results.tables.accuracy import default_filter_rows
-from sweepctl.exchange.imported import refuse_imported
 from sweepctl.exchange.run_table import read_table
+from sweepctl.imported import refuse_imported
 from sweepctl.watching.show import show_status
 from trainer.errors import ConfigError
 from trainer.paths import SweepPaths, samples_path

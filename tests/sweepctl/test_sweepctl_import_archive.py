@@ -128,7 +128,7 @@ def test_an_archive_reaches_nothing_outside_itself(archive, tmp_path):
     listing.write_text(listing.read_text() + f"{'0' * 64}  ../secret\n")
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    link = first_trace(archive).with_name("train.log")
+    link = first_trace(archive).with_name("attempts.jsonl")
     link.symlink_to(secret)
     message = refusal(archive, tmp_path / "runs")
     assert "a run cannot be called '../../evil'" in message

@@ -14,27 +14,11 @@ import pytest
 from factories.written_sweep import WrittenSweep, resumed_line, step_line
 
 from sweepctl.attempts import append_attempt
-from sweepctl.cli import main
 from sweepctl.plan.plan import load_plan
 from sweepctl.running.manifest import write_manifest
 from sweepctl.watching import watch
 from sweepctl.watching.show import resume_command
 from sweepctl.watching.status import read_manifest
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run `sweepctl ARGUMENTS` as the console script does: exit code, stdout, stderr."""
-
-    def run(*arguments, width="160"):
-        monkeypatch.setattr(sys, "argv", ["sweepctl", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", width)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
