@@ -1,9 +1,9 @@
 """The dashboard: `streamlit run dashboard/app.py`.
 
-    sidebar: sweep, model and profile, progress, age of the data
-    page:    one of the modules `page_*`, each a function of a `View`
+    sidebar: sweep, filter, model and profile, progress, age of the data
+    page:    one of `dashboard.page`, each a function of a `View`
 
-A link holds page and sweep: `/quality?sweep=staleness`.
+A link holds page, sweep, filter and the page's own choices: `/quality?sweep=staleness&run=s1_lr1e-05`.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import explain, page_overview, page_quality, page_steps
-from dashboard.data import View, published_at, runs_dir_from_environment, sweep_names
+from dashboard import explain
+from dashboard.data import View, load_report, published_at, runs_dir_from_environment, sweep_names
 from dashboard.live import follow
+from dashboard.page import overview, rollouts, staleness, step_times, timeline
+from dashboard.page.quality import page as quality
+from dashboard.page.runs import page as runs
+from dashboard.page.speed import page as speed
+from dashboard.selection import chosen_runs
+from dashboard.shown import escaped
 from results.report.build import Report
 from results.store import StoreError
 
@@ -27,7 +33,8 @@ def main() -> None:
     runs_dir = runs_dir_from_environment()
     mtime = published_at(runs_dir)
     try:
-        view = _select(runs_dir, mtime)
+        sweep = _select(runs_dir, mtime)
+        view = _open(runs_dir, mtime, sweep) if mtime is not None and sweep else None
         report = view.report if view else None
         explanation = partial(explain.empty_store if mtime else explain.no_store, runs_dir)
     except StoreError as error:
@@ -36,10 +43,10 @@ def main() -> None:
     page = st.navigation([_page(content, title, path, view, explanation) for content, title, path in _PAGES])
     with st.sidebar:
         if report:
-            st.markdown(f":material/deployed_code: **{subject(report)}**")
+            st.markdown(f":material/deployed_code: **{escaped(subject(report))}**")
         follow(runs_dir, mtime, report.experiments if report else None)
     if report:
-        st.caption(f"{report.sweep} · **{subject(report)}**")
+        st.caption(f"{escaped(report.sweep)} · **{escaped(subject(report))}**")
     try:
         page.run()
     except StoreError as error:  # the snapshot went away or broke since the sidebar was drawn
@@ -55,7 +62,13 @@ def subject(report: Report) -> str:
     return f"{', '.join(models) or 'no model yet'}, {profile}"
 
 
-def _select(runs_dir: Path, mtime: float | None) -> View | None:
+def _open(runs_dir: Path, mtime: float, sweep: str) -> View:
+    """What the pages show of a sweep."""
+    with st.sidebar:
+        return View(runs_dir, mtime, sweep, chosen_runs(load_report(runs_dir, mtime, sweep)))
+
+
+def _select(runs_dir: Path, mtime: float | None) -> str | None:
     """The sweep that the sidebar or the address names, by default the most recent; None: there is none.
 
     Raises:
@@ -68,11 +81,11 @@ def _select(runs_dir: Path, mtime: float | None) -> View | None:
     if st.session_state.get(SWEEP_KEY) not in names:
         st.session_state[SWEEP_KEY] = asked if asked in names else names[0]
         if asked is not None and asked not in names:
-            st.sidebar.warning(f"There is no sweep `{asked}`: this is the most recent.")
+            st.sidebar.warning(f"There is no sweep {escaped(asked)}: this is the most recent.")
     sweep = st.sidebar.selectbox("Sweep", names, key=SWEEP_KEY, persist_state="session")
     # Also for the most recent, so that a link still means this sweep when there is a newer one.
     st.query_params[SWEEP_KEY] = sweep
-    return View(runs_dir, mtime, sweep)
+    return sweep
 
 
 def _page(
@@ -84,9 +97,14 @@ def _page(
 
 # The page without a path is the one that the bare address opens.
 _PAGES: tuple[tuple[Callable[[View], None], str, str], ...] = (
-    (page_overview.show, "Overview", ""),
-    (page_steps.show, "Step times", "step-times"),
-    (page_quality.show, "Quality", "quality"),
+    (overview.show, "Overview", ""),
+    (speed.show, "Speed", "speed"),
+    (step_times.show, "Step times", "step-times"),
+    (timeline.show, "Timeline", "timeline"),
+    (quality.show, "Quality", "quality"),
+    (staleness.show, "Staleness", "staleness"),
+    (runs.show, "Runs", "runs"),
+    (rollouts.show, "Rollouts", "rollouts"),
 )
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ def no_store(runs_dir: Path) -> None:
         f"There is no store under `{runs_dir.absolute()}`. This page shows results as soon as "
         f"there are some. To make some:"
     )
-    _command(RUN, runs_dir)
+    show_command(RUN, runs_dir)
     st.markdown("If there are finished runs in that folder already, read them in:")
-    _command("sweepctl ingest", runs_dir)
+    show_command("sweepctl ingest", runs_dir)
     if RUNS_DIR_VARIABLE not in os.environ:
         st.caption(
             f"Results elsewhere? Set `{RUNS_DIR_VARIABLE}` to their folder and start the dashboard again."
@@ -32,7 +32,7 @@ def broken_store(runs_dir: Path, error: Exception) -> None:
     """The snapshot cannot be read. It is derived: nothing is lost."""
     st.title("The store cannot be read")
     st.markdown("It is made from the runs' own files, so nothing is lost. To make it again:")
-    _command(REBUILD, runs_dir)
+    show_command(REBUILD, runs_dir)
     with st.expander("What was found"):
         st.code(str(error), language=None, wrap_lines=True)
 
@@ -41,12 +41,13 @@ def empty_store(runs_dir: Path) -> None:
     """The snapshot holds no sweep."""
     st.title("No sweep yet")
     st.markdown(f"The store under `{runs_dir.absolute()}` holds no sweep. To run one:")
-    _command(RUN, runs_dir)
+    show_command(RUN, runs_dir)
 
 
-def _command(command: str, runs_dir: Path) -> None:
+def show_command(command: str, runs_dir: Path) -> None:
     """The command as it has to be typed for this folder."""
     st.code(
         command if runs_dir == Path("runs") else f"{command} --runs-dir {shlex.quote(str(runs_dir))}",
         language="bash",
+        wrap_lines=True,
     )

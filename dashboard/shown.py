@@ -1,6 +1,8 @@
-"""Puts a figure or a table on a page, with a download of the very numbers that are shown."""
+"""Puts figures, tables and text on a page, each with downloads of the very thing that is shown."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,25 +10,44 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig, ColumnWidth
 
 from dashboard.data import View
+from results.figures.standalone import standalone_html
 
+MOST_RUNS = 12
+"""So many runs are told apart in one figure."""
 _PLOTLY = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 _ROW_PX, _MOST_ROWS = 35, 24
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$:])")
+_CODE = re.compile(r"`([\w.]+)`")
+"""How sentences of the report name a key."""
 Columns = Mapping[str, str | ColumnConfig]
 
 
 def show_figure(view: View, name: str, figure: go.Figure, frame: pd.DataFrame, caption: str) -> None:
-    """A figure, what it says in words, and its numbers as CSV.
+    """A figure, what it says in words, its numbers as CSV, and itself as a page that needs no network.
 
     Args:
         view: what the page shows.
-        name: of the figure; unique, also names the file.
+        name: of the figure; unique on its page, also names the files.
         figure: to show.
         frame: the numbers it was made from.
-        caption: the text alternative, also for who cannot see the figure.
+        caption: the text alternative, also for who cannot see the figure; plain text.
     """
     st.plotly_chart(figure, width="stretch", key=f"figure-{name}", config=_PLOTLY, alt=caption)
-    st.caption(caption)
-    download(view, name, frame)
+    st.caption(escaped(caption))
+    title = f"{view.sweep}: {name.replace('-', ' ')}"
+    with st.container(horizontal=True):
+        download(view, name, frame)
+        st.download_button(
+            "HTML",
+            partial(standalone_html, figure, title, caption),
+            file_name=f"{view.sweep}-{name}.html",
+            mime="text/html",
+            key=f"html-{name}",
+            on_click="ignore",
+            type="tertiary",
+            icon=":material/download:",
+            help="The figure as one file that needs no network",
+        )
 
 
 def show_table(view: View, name: str, frame: pd.DataFrame, columns: Columns, caption: str = "") -> None:
@@ -43,15 +64,15 @@ def show_table(view: View, name: str, frame: pd.DataFrame, columns: Columns, cap
         alt=caption or name,
     )
     if caption:
-        st.caption(caption)
+        st.caption(escaped(caption))
     download(view, name, shown)
 
 
 def download(view: View, name: str, frame: pd.DataFrame) -> None:
-    """A button that saves a frame as CSV."""
+    """A button that saves a frame as CSV, made when it is pressed."""
     st.download_button(
         "CSV",
-        frame.to_csv(index=False),
+        lambda: frame.to_csv(index=False),
         file_name=f"{view.sweep}-{name}.csv",
         mime="text/csv",
         key=f"csv-{name}",
@@ -60,6 +81,33 @@ def download(view: View, name: str, frame: pd.DataFrame) -> None:
         icon=":material/download:",
         help=f"{name.replace('-', ' ').capitalize()}: the numbers shown above",
     )
+
+
+def first_runs(view: View, most: int = MOST_RUNS) -> tuple[str, ...]:
+    """The runs that one figure draws: the first that the filter leaves. Says so where these are not all."""
+    possible = view.experiments["state"] != "infeasible"
+    runs = tuple(view.experiments.loc[possible, "run_name"])
+    if len(runs) > most:
+        st.info(
+            f"The first {most} of {len(runs):,} runs are drawn; the filter in the sidebar chooses others.",
+            icon=":material/filter_alt:",
+        )
+    return runs[:most]
+
+
+def escaped(text: str) -> str:
+    """Text in which Markdown sees nothing: names and sentences are the user's."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def show_sentences(sentences: Iterable[str]) -> None:
+    """A list, a sentence each; keys between backticks as code."""
+    st.markdown("\n".join(f"- {_with_code(sentence)}" for sentence in sentences))
+
+
+def _with_code(sentence: str) -> str:
+    parts = _CODE.split(sentence)  # text and keys in turn
+    return "".join(f"`{part}`" if place % 2 else escaped(part) for place, part in enumerate(parts))
 
 
 def number(label: str, form: str, help_text: str | None = None) -> ColumnConfig:

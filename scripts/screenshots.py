@@ -21,8 +21,8 @@ from urllib.parse import urlencode
 from playwright.sync_api import Browser, Page, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = {"overview": "", "step-times": "step-times", "quality": "quality"}
-"""Names of the pictures, and the pages' paths."""
+PAGES = ("overview", "speed", "step-times", "timeline", "quality", "staleness", "runs", "rollouts")
+"""Names of the pictures, and paths of the pages; the overview is what the bare address opens."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_ARGS = (
     "--no-sandbox",
@@ -52,7 +52,8 @@ def main() -> None:
         page = chromium.new_page(
             viewport={"width": WIDTH, "height": 900}, color_scheme=arguments.theme, reduced_motion="reduce"
         )
-        for name, path in PAGES.items():
+        for name in PAGES:
+            path = "" if name == PAGES[0] else name
             query = f"?{urlencode({'sweep': arguments.sweep})}" if arguments.sweep else ""
             page.goto(f"{address}/{path}{query}")
             settle(page)
@@ -106,8 +107,11 @@ def browser() -> Iterator[Browser]:
             chromium.close()
 
 
-def settle(page: Page) -> None:
-    """Waits until the script has run, nothing is stale or still to come, and figures are drawn."""
+def settle(page: Page, pause_ms: int = 500) -> None:
+    """Waits until the script has run, nothing is stale or still to come, and figures are drawn.
+
+    Then for `pause_ms`: tables draw themselves on a canvas, a frame or two later.
+    """
     page.wait_for_selector("h1", timeout=SETTLED_TIMEOUT_MS)
     page.wait_for_function(
         """() => {
@@ -119,7 +123,7 @@ def settle(page: Page) -> None:
         }""",
         timeout=SETTLED_TIMEOUT_MS,
     )
-    page.wait_for_timeout(500)  # tables draw themselves on a canvas, a frame or two later
+    page.wait_for_timeout(pause_ms)
 
 
 def save_whole_page(page: Page, picture: Path) -> None:

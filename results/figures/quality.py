@@ -11,6 +11,8 @@ from results.store import records
 from results.tables.accuracy import VERDICT_MARKS
 
 _ROW_PX = 26
+_FEW_POINTS = 20
+"""Of a line; they are marked, for a lone one would not be seen."""
 _BAND = "rgba(128, 128, 128, 0.18)"
 _BASE_STYLE = ArmStyle(BASE_COLOUR, "star-diamond", "solid")
 _DECIDED = ("better", "worse", "equivalent")
@@ -152,3 +154,70 @@ def learning_curves(curves: pd.DataFrame, styles: Mapping[str, ArmStyle], x: str
     figure.update_xaxes(title=x_title, rangemode="tozero")
     figure.update_yaxes(title="mean reward")
     return finish(figure, height=360)
+
+
+def training_curves(
+    curves: pd.DataFrame,
+    points: pd.DataFrame,
+    styles: Mapping[str, ArmStyle],
+    x: str,
+    titles: tuple[str, str],
+) -> go.Figure:
+    """A line for each arm, with a band from the least to the greatest of its seeds where there are several.
+
+    Args:
+        curves: of `results.tables.curves`; rows without `mean` are gaps at the lines' beginnings.
+        points: rows of the same kind whose `reward_mean` is drawn as faint dots; may be empty.
+        styles: by run name.
+        x: column of the horizontal axis.
+        titles: of both axes, with their units.
+    """
+    figure = go.Figure()
+    for run, part in curves.groupby("run_name", sort=False):
+        style, label = styles[str(run)], str(part["label"].iloc[0])
+        seeds = int(part["runs"].iloc[0])
+        if seeds > 1:
+            _add_band(figure, part.dropna(subset=["low"]), style, label, x)
+        dots = points[points["run_name"] == run]
+        if len(dots):
+            figure.add_scatter(
+                x=list(dots[x]),
+                y=list(dots["reward_mean"]),
+                mode="markers",
+                showlegend=False,
+                legendgroup=label,
+                marker={"color": style.colour, "size": 5, "opacity": 0.4, "symbol": style.symbol},
+                hoverinfo="skip",
+            )
+        figure.add_scatter(
+            x=list(part[x]),
+            y=list(part["mean"]),
+            mode="lines+markers" if len(part) <= _FEW_POINTS else "lines",
+            name=f"{label}, {seeds} seeds" if seeds > 1 else label,
+            legendgroup=label,
+            line={"color": style.colour, "width": 2.5, "dash": style.dash},
+            marker={"symbol": style.symbol, "size": 7},
+            customdata=list(part["seeds"]),
+            hovertemplate="%{x:.4g}: %{y:.3f}"
+            + (", %{customdata} seeds" if seeds > 1 else "")
+            + "<extra>%{fullData.name}</extra>",
+        )
+    figure.update_xaxes(title=titles[0], rangemode="tozero")
+    figure.update_yaxes(title=titles[1])
+    return finish(figure, height=360)
+
+
+def _add_band(figure: go.Figure, part: pd.DataFrame, style: ArmStyle, label: str, x: str) -> None:
+    """One closed outline, there along the greatest and back along the least."""
+    figure.add_scatter(
+        x=[*part[x], *part[x][::-1]],
+        y=[*part["high"], *part["low"][::-1]],
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=style.colour,
+        opacity=0.2,
+        showlegend=False,
+        legendgroup=label,
+        hoverinfo="skip",
+    )

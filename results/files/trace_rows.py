@@ -102,12 +102,12 @@ class TraceRows:
         by_kind: defaultdict[type[msgspec.Struct], list[Any]] = defaultdict(list)
         for record in records:
             by_kind[type(record)].append(record)
-        if _GROUP in by_kind:  # the last line of a group counts
-            last = {line.group: line for line in reversed(by_kind[_GROUP])}
+        if _GROUP in by_kind:
+            last = _last_lines(by_kind[_GROUP])
             if not self._groups[run].isdisjoint(last):
                 self.flush()
             self._groups[run] |= last.keys()
-            by_kind[_GROUP] = list(reversed(last.values()))
+            by_kind[_GROUP] = list(last.values())
         self._groups[run]  # marks the run, whatever kinds its lines are of
         for kind, same in by_kind.items():
             rows = _arrow_table(run, kind, same)
@@ -169,6 +169,15 @@ def mark_stale(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> No
     if runs:
         columns = [list(column) for column in zip(*runs, strict=True)]
         connection.execute("INSERT INTO stale_runs SELECT unnest(?), unnest(?)", columns)
+
+
+def _last_lines(lines: Sequence[Any]) -> dict[int, Any]:
+    """The line that counts of each group, in the order of these lines, as if each had been read alone."""
+    last: dict[int, Any] = {}
+    for line in lines:
+        last.pop(line.group, None)
+        last[line.group] = line
+    return last
 
 
 def _arrow_table(run: Run, kind: type[msgspec.Struct], records: Sequence[msgspec.Struct]) -> pa.Table:

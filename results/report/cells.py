@@ -30,6 +30,13 @@ def span(low: float, high: float, form: str, unit: str = "") -> str:
     return " to ".join(dict.fromkeys(f"{end:{form}}{unit}" for end in (low, high)))
 
 
+def unseen(least: float, most: float) -> str:
+    """Which differences in percentage points comparisons may have missed, by `detectable_points`."""
+    if least >= 100:
+        return "differences of any size"
+    return f"differences below about {span(least, most, '.1f')} points"
+
+
 def counted(count: int, noun: str) -> str:
     """`1 question`, `1,319 questions`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from results.files.comparisons import OPPONENTS
-from results.report.cells import p_text, span
+from results.report.cells import p_text, unseen
 from results.report.compared import between_arms, compared_accuracies, have_several_seeds, opponents
 from results.statistics.proportions import LEVEL
 from results.store import records
@@ -121,9 +121,8 @@ def undecided(part: pd.DataFrame) -> Iterator[str]:
     if len(least):
         name = OPPONENTS[str(part["against"].iloc[0])]
         yield (
-            f"{len(least):,} of {len(part):,} comparisons with the {name} are inconclusive: differences "
-            f"below about {span(least.min(), least.max(), '.1f')} points would have been missed "
-            "one time in five or more."
+            f"{len(least):,} of {len(part):,} comparisons with the {name} are inconclusive: "
+            f"{unseen(least.min(), least.max())} would have been missed one time in five or more."
         )
 
 

@@ -1,27 +1,30 @@
 -- Table run_totals for the runs of the temporary table `chosen` (sweep, run_name): sums over all their rows,
--- so that a report over a thousand runs need not add up a million steps.
+-- so that a report over a thousand runs need not add up a million steps. Floating-point sums are in the order
+-- of the steps: the same to the last bit, in whatever pieces the rows were read.
 INSERT INTO run_totals BY NAME
 WITH their_steps AS (FROM steps SEMI JOIN chosen USING (sweep, run_name)),
 per_run AS (
     SELECT
-        sweep, run_name, count(*) AS steps_done, sum(wall_s) AS training_s,
-        avg(wall_s) AS step_mean_s, median(wall_s) AS step_median_s, stddev_samp(wall_s) AS step_std_s,
+        sweep, run_name, count(*) AS steps_done, sum(wall_s ORDER BY step) AS training_s,
+        avg(wall_s ORDER BY step) AS step_mean_s, median(wall_s) AS step_median_s,
+        stddev_samp(wall_s ORDER BY step) AS step_std_s,
         min(wall_s) AS step_min_s, max(wall_s) AS step_max_s,
         sum(prompts)::BIGINT AS prompts, sum(completions)::BIGINT AS completions,
         sum(prompt_tokens)::BIGINT AS prompt_tokens, sum(completion_tokens)::BIGINT AS completion_tokens,
-        sum(wait_s) AS wait_s, sum(drain_s) AS drain_s, sum(learn_s) AS learn_s, sum(sync_s) AS sync_s,
-        sum(checkpoint_s) AS checkpoint_s, sum(other_s) AS other_s,
-        sum(off_policy_steps_mean * prompts) / sum(prompts) AS off_policy_steps_mean,
+        sum(wait_s ORDER BY step) AS wait_s, sum(drain_s ORDER BY step) AS drain_s,
+        sum(learn_s ORDER BY step) AS learn_s, sum(sync_s ORDER BY step) AS sync_s,
+        sum(checkpoint_s ORDER BY step) AS checkpoint_s, sum(other_s ORDER BY step) AS other_s,
+        sum(off_policy_steps_mean * prompts ORDER BY step) / sum(prompts) AS off_policy_steps_mean,
         max(off_policy_steps_max) AS off_policy_steps_max,
-        avg(truncated_fraction) AS truncated_fraction
+        avg(truncated_fraction ORDER BY step) AS truncated_fraction
     FROM their_steps GROUP BY sweep, run_name
 ),
 fifths AS (
     SELECT sweep, run_name,
-        avg(reward_mean) FILTER (part = 1) AS reward_first_fifth,
-        avg(reward_mean) FILTER (part = 5) AS reward_last_fifth
+        avg(reward_mean ORDER BY step) FILTER (part = 1) AS reward_first_fifth,
+        avg(reward_mean ORDER BY step) FILTER (part = 5) AS reward_last_fifth
     FROM (
-        SELECT sweep, run_name, reward_mean,
+        SELECT sweep, run_name, step, reward_mean,
             ntile(5) OVER (PARTITION BY sweep, run_name ORDER BY step) AS part
         FROM their_steps
     )
@@ -54,7 +57,9 @@ generating AS (
 busy AS (
     -- Seconds in which at least one request ran: the union of the engine's `generate` spans.
     SELECT sweep, run_name,
-        sum(greatest(0, end_s - greatest(start_s, coalesce(reached_s, start_s)))) AS engine_busy_s
+        sum(
+            greatest(0, end_s - greatest(start_s, coalesce(reached_s, start_s))) ORDER BY start_s, end_s
+        ) AS engine_busy_s
     FROM generating GROUP BY sweep, run_name
 )
 FROM chosen

@@ -30,8 +30,11 @@ SELECT
     p.prompts / p.training_s AS prompts_per_s,
     p.completion_tokens / p.training_s AS completion_tokens_per_s,
     p.wait_s, p.drain_s, p.learn_s, p.sync_s, p.checkpoint_s, p.other_s, p.engine_busy_s,
-    -- prompts/s measured over prompts/s if the busier of engine and learner never waited
-    greatest(p.engine_busy_s, p.learn_s + p.checkpoint_s + p.other_s) / p.training_s AS overlap_efficiency,
+    -- prompts/s measured over prompts/s if the busier of engine and learner never waited; NULL where it is
+    -- not known when the engine was busy
+    CASE WHEN p.engine_busy_s IS NOT NULL
+        THEN greatest(p.engine_busy_s, p.learn_s + p.checkpoint_s + p.other_s) / p.training_s
+    END AS overlap_efficiency,
     p.off_policy_steps_mean, p.off_policy_steps_max, p.truncated_fraction,
     p.reward_first_fifth, p.reward_last_fifth,
     p.groups_dispatched, p.groups_trained, p.groups_filtered, p.groups_lost, p.trained_token_share

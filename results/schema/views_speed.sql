@@ -65,10 +65,11 @@ GROUP BY s.sweep, s.run_name, r.label, r.position;
 CREATE VIEW step_positions AS
 SELECT
     s.sweep, s.run_name, s.step % coalesce(r.sync_interval_steps, 1) AS cycle_position, count(*) AS steps,
-    avg(s.wall_s) AS wall_s, stddev_samp(s.wall_s) AS wall_std_s, avg(s.wait_s) AS wait_s,
-    avg(s.drain_s) AS drain_s, avg(s.learn_s) AS learn_s, avg(s.sync_s) AS sync_s,
-    avg(s.checkpoint_s) AS checkpoint_s, avg(s.other_s) AS other_s,
-    avg(s.off_policy_steps_mean) AS off_policy_steps_mean
+    avg(s.wall_s ORDER BY s.step) AS wall_s, stddev_samp(s.wall_s ORDER BY s.step) AS wall_std_s,
+    avg(s.wait_s ORDER BY s.step) AS wait_s, avg(s.drain_s ORDER BY s.step) AS drain_s,
+    avg(s.learn_s ORDER BY s.step) AS learn_s, avg(s.sync_s ORDER BY s.step) AS sync_s,
+    avg(s.checkpoint_s ORDER BY s.step) AS checkpoint_s, avg(s.other_s ORDER BY s.step) AS other_s,
+    avg(s.off_policy_steps_mean ORDER BY s.step) AS off_policy_steps_mean
 FROM steps AS s
 JOIN runs AS r USING (sweep, run_name)
 WHERE s.step >= coalesce(r.sync_interval_steps, 1)

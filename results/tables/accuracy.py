@@ -210,7 +210,10 @@ def write_differences(
 def _detectable(
     table: pd.DataFrame, paired: npt.NDArray[np.bool_], unpaired: npt.NDArray[np.bool_]
 ) -> FloatArray:
-    """The least difference each comparison would have shown with 80 % power, percentage points."""
+    """The least difference each comparison would have shown with 80 % power, percentage points.
+
+    Where even the largest there can be would not have shown, 100.
+    """
     found: FloatArray = np.full(len(table), np.nan)
     discordant = (table["only_a"] + table["only_b"])[paired].to_numpy(np.int64)
     tests = table["tests"].to_numpy(np.int64)
@@ -218,7 +221,7 @@ def _detectable(
     found[paired] = detectable_paired(discordant, questions, tests[paired])
     errors = table.loc[unpaired, ["stderr_percent", "other_stderr_percent"]].to_numpy(np.float64)
     found[unpaired] = reach(tests[unpaired]) * np.hypot(errors[:, 0], errors[:, 1])
-    return found
+    return np.minimum(found, 100.0)
 
 
 def _with_noise(store: Store, sweep: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -103,7 +103,9 @@ def _write_tests(
     table["detectable_points"] = np.nan
     for cells, sample, method in samples:
         table.loc[cells, "method"] = method
-        table.loc[cells, "detectable_points"] = detectable(sample, table["tests"].to_numpy(np.int64)[cells])
+        table.loc[cells, "detectable_points"] = np.minimum(
+            100.0, detectable(sample, table["tests"].to_numpy(np.int64)[cells])
+        )
 
 
 def _samples(

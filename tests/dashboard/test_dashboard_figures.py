@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.data import View
+from dashboard.data import View, load_report
 from results.figures.colours import OKABE_ITO, PART_COLOURS, arm_styles
 from results.figures.quality import delta_forest, exact_match, learning_curves, verdict_words
 from results.figures.speed import speedup_bars
@@ -14,19 +14,19 @@ from results.figures.steps import (
     step_parts,
     step_time_bins,
     step_time_histograms,
-    step_times,
 )
 from results.store import Store
 
 
 @pytest.fixture(scope="module")
 def view(runs_dir):
-    return View(runs_dir, Store(runs_dir).mtime, "staleness")
+    experiments = load_report(runs_dir, Store(runs_dir).mtime, "staleness").experiments
+    return View(runs_dir, Store(runs_dir).mtime, "staleness", tuple(experiments["run_name"]))
 
 
 @pytest.fixture(scope="module")
 def steps(view):
-    return view.steps
+    return view.steps(view.runs)
 
 
 @pytest.fixture(scope="module")
@@ -133,21 +133,17 @@ def test_histograms_draw_each_bin_on_its_runs_row_and_name_each_position_once(st
     assert figure.layout.xaxis5.title.text == "step time (s)"
 
 
-def test_step_times_and_learning_curves_use_each_arms_colour(steps, styles):
-    lines = step_times(steps, styles)
+def test_learning_curves_use_each_arms_colour(steps, styles):
     curves = learning_curves(steps.assign(reward_smoothed=steps["reward_mean"]), styles, "step", "step")
     for run, part in steps.groupby("run_name", sort=False):
         label = part["label"].iloc[0]
-        line = next(trace for trace in lines.data if trace.name == label)
-        assert list(line.x) == list(part["step"])
-        np.testing.assert_array_equal(line.y, part["wall_s"])
         drawn = [trace for trace in curves.data if trace.name == label]
         assert [trace.mode for trace in drawn] == ["markers", "lines"]
-        assert {line.line.color, drawn[0].marker.color, drawn[1].line.color} == {styles[run].colour}
+        assert {drawn[0].marker.color, drawn[1].line.color} == {styles[run].colour}
 
 
 def test_parts_add_up_to_the_step_and_a_cycle_of_two_has_two_bars(view):
-    positions = view.step_positions
+    positions = view.step_positions(view.runs)
     figure = step_parts(positions)
     bars = [trace for trace in figure.data if trace.type == "bar"]
     assert [bar.name for bar in bars] == list(PART_COLOURS)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from factories.rollout_factory import write_log, write_rollouts
 from numpy.random import Generator
 
 from trainer.config import RunConfig, RunFile
@@ -181,7 +182,10 @@ def _write_run(rng: Generator, paths: RunPaths, file: RunFile, *, done: int, sta
         max_steps=file.config.max_steps,
     )
     paths.status.write_text(status.model_dump_json())
-    write_trace(paths.trace, list(synthetic_trace(rng, file, done, finish=not running, started_unix=started)))
+    records = list(synthetic_trace(rng, file, done, finish=not running, started_unix=started))
+    write_trace(paths.trace, records)
+    write_rollouts(paths.rollouts, records, file.config.completions_per_prompt)
+    write_log(paths.log, records, file.config.max_steps)
 
 
 def write_trace(path: Path, records: Sequence[Record]) -> None:

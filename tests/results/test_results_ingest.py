@@ -267,6 +267,18 @@ def test_a_group_that_waited_in_a_checkpoint_has_the_fate_of_its_last_line(tmp_p
     assert list(rows.itertuples(index=False, name=None)) == [(2, "trained", 0)]
 
 
+def test_of_two_lines_of_a_group_read_at_once_the_last_counts(tmp_path):
+    """As when the attempt between them began anew: nothing parts what is read."""
+    records = two_attempts()
+    (line,) = [r for r in records if r.kind == "group" and r.group == 4 and r.attempt == 1]
+    before = [r for r in records if r.attempt == 1]
+    lost = line.model_copy(update={"fate": Fate.DISCARDED, "step": None, "consumed_s": None})
+    write_trace(empty_run(tmp_path), [*before, lost])
+    ingest(tmp_path)
+    rows = Store(tmp_path).query("SELECT fate, step FROM groups WHERE group_id = 4")
+    assert rows["fate"].tolist() == ["discarded"]
+
+
 def test_what_is_gone_is_dropped(tmp_path):
     folder = write_synthetic_sweep(tmp_path, steps=4, questions=10)
     write_synthetic_sweep(tmp_path, name="other", steps=4, questions=10)

@@ -193,5 +193,6 @@ def _delta(row: Row) -> str:
     if row["verdict"] == "equivalent":
         lines.append(f"equiv. {p_text(row['p_equivalent_adjusted'])}")
     if row["verdict"] == "inconclusive":
-        lines.append(f"detects ≥{row['detectable_points']:.1f}")
+        least = row["detectable_points"]
+        lines.append("detects nothing" if least >= 100 else f"detects ≥{least:.1f}")
     return "\n".join(lines)

@@ -1,0 +1,61 @@
+"""A table whose rows are chosen by a click, and the choice kept in the address by name."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.shown import Columns
+
+_ROW_PX = 35
+
+
+def choose_rows(
+    parameter: str,
+    frame: pd.DataFrame,
+    names: Sequence[str],
+    columns: Columns,
+    *,
+    mode: Literal["single-row-required", "multi-row"],
+    most_rows: int,
+    alt: str,
+) -> list[str]:
+    """Draws the columns named in `columns`; the names of the rows chosen, in the table's order.
+
+    Sorting and new results leave the choice as it is; it is a row's name that is chosen, so one that moves
+    when rows come or go stays chosen.
+
+    Args:
+        parameter: of the address, which holds the choice.
+        frame: one row per name.
+        names: of the rows, all different.
+        columns: to show, in order.
+        mode: exactly one row, by default the first, or as many as the user clicks.
+        most_rows: seen at once; the others are scrolled to.
+        alt: the table in words.
+    """
+    places = {name: place for place, name in enumerate(names)}
+    asked = [places[name] for name in st.query_params.get_all(parameter) if name in places]
+    if mode == "single-row-required":
+        asked = asked[:1] or [0]
+    # Rows are chosen by their place: with other rows it is another table, which begins with the same names.
+    event = st.dataframe(
+        frame[list(columns)],
+        width="stretch",
+        height=_ROW_PX * (min(len(frame), most_rows) + 1) + 3,
+        hide_index=True,
+        placeholder="–",
+        column_config=dict(columns),
+        key=f"{parameter}-{hash(tuple(names))}",
+        on_select="rerun",
+        selection_mode=mode,
+        selection_default={"selection": {"rows": sorted(asked)}},
+        alt=alt,
+    )
+    chosen = [names[row] for row in sorted(event["selection"]["rows"]) if row < len(names)]
+    if chosen:
+        st.query_params[parameter] = chosen
+    else:
+        st.query_params.pop(parameter, None)
+    return chosen

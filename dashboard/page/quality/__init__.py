@@ -1,0 +1,1 @@
+"""Quality: what it cost in accuracy, question by question, and how it was learned."""

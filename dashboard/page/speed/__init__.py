@@ -1,0 +1,1 @@
+"""Speed: how much faster, in four units, over which knobs."""

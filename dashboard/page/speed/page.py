@@ -1,0 +1,177 @@
+"""Speed: how much faster each setting is, in four units, and over which knobs."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.data import View
+from dashboard.page.speed.knob_map import show_knob_map
+from dashboard.page.speed.published import show_published_speed
+from dashboard.page.speed.speedups import arm_speedups, show_bars
+from dashboard.shown import Columns, number, show_table, text
+from results.figures.speed import UNITS, in_unit
+from results.files.comparisons import OPPONENTS
+from results.report.build import Report
+from results.report.cells import Row, durations
+from results.store import records
+from results.tables.arms import arm_label
+from results.tables.speed import REWARD_WINDOW_STEPS
+
+MOST_BARS = 40
+_MEANINGS = (
+    "Matched baseline: the same knobs and seed, but synchronous (or as the spec says). Reference run: one "
+    "for all; knobs differ. Or any run; the label of an arm with several seeds means each seed's own run."
+)
+
+
+def show(view: View) -> None:
+    """Draws the page."""
+    st.title("Speed")
+    measured = int(view.report.experiments["prompts_per_s"].notna().sum())
+    if measured > 1:
+        report, against = _choose_opponent(view)
+        _bars_and_tables(view, report, against)
+        show_knob_map(view, report, against)
+    elif measured:
+        st.info("Only one run has finished a step yet: there is none to compare it with.")
+    elif view.report.published_speed.empty:
+        st.info("No run has finished a step yet; `sweepctl status` says how far they are.")
+    show_published_speed(view)
+
+
+def _choose_opponent(view: View) -> tuple[Report, str]:
+    """The report with the comparisons chosen, and the kind of opponent they are with."""
+    report = view.report
+    kinds = {OPPONENTS[against]: against for against in report.speedups["against"].unique()}
+    possible = report.experiments[report.experiments["state"] != "infeasible"]
+    arms = [arm_label(label) for label in possible["label"]]
+    # A label may stand for several runs: those of an arm, one of each seed.
+    chosen = str(
+        st.selectbox(
+            "Compared with",
+            list(dict.fromkeys([*kinds, *arms, *possible["label"]])),
+            key="baseline",
+            bind="query-params",
+            help=_MEANINGS,
+            width=480,
+        )
+    )
+    return (report, kinds[chosen]) if chosen in kinds else (view.compared_with(chosen), "chosen")
+
+
+def _bars_and_tables(view: View, report: Report, against: str) -> None:
+    unit = str(
+        st.segmented_control(
+            "Drawn",
+            list(UNITS),
+            default=next(iter(UNITS)),
+            required=True,
+            key="unit",
+            bind="query-params",
+        )
+    )
+    part = view.left(report.speedups[report.speedups["against"] == against])
+    if part.empty:
+        st.info(f"None of the runs shown is compared with the {OPPONENTS[against]}.")
+        return
+    arms = arm_speedups(view, report, against)
+    several = arms[arms["seeds"] > 1]
+    if len(several):
+        st.subheader("Over seeds", help="The only intervals that speak of settings rather than of runs.")
+        _bars(view, "speedups-over-seeds", several, unit)
+        show_table(
+            view, "speedup-over-seeds-table", *_with_marks(_arm_cells(several), _ARM_COLUMNS), _ARM_NOTE
+        )
+    st.subheader("Runs")
+    _bars(view, f"speedups-{against}", part, unit)
+    unlike = (part["step_time_comparable"] == False).any()  # noqa: E712 - NaN is neither
+    mark = "† their steps train different numbers of prompts: not a speed-up. " if unlike else ""
+    show_table(
+        view, f"speedup-table-{against}", *_with_marks(_run_cells(part), _RUN_COLUMNS), mark + _RUN_NOTE
+    )
+
+
+def _bars(view: View, name: str, rows: pd.DataFrame, unit: str) -> None:
+    if in_unit(rows, UNITS[unit]).empty:
+        st.info(f"There is no pair to compare by {unit}: {_LACKING.get(unit, _NO_CYCLE)}.")
+        return
+    show_bars(view, name, rows, UNITS[unit], MOST_BARS)
+
+
+def _run_cells(part: pd.DataFrame) -> pd.DataFrame:
+    """Numbers to sort by, and intervals as text beside them."""
+    return part.assign(
+        comparable=part["step_time_comparable"].map({True: "", False: "†"}).fillna(""),
+        **{f"{ends}_interval": _intervals(part, ends) for ends in _ENDS},
+        bound=part["time_to_reward_bound"].fillna(""),
+        times=[durations(row["other_time_to_reward_s"], row["time_to_reward_s"]) for row in records(part)],
+    )
+
+
+def _arm_cells(arms: pd.DataFrame) -> pd.DataFrame:
+    return arms.assign(
+        comparable=arms["step_time_comparable"].map({True: "", False: "†"}).fillna(""),
+        **{f"{ends}_interval": _intervals(arms, ends) for ends in (*_ENDS, "time_to_reward")},
+    )
+
+
+def _with_marks(cells: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, Columns]:
+    """The columns but those of marks that no row has."""
+    return cells, {
+        name: column
+        for name, column in columns.items()
+        if name not in ("comparable", "bound") or (cells[name] != "").any()
+    }
+
+
+def _intervals(rows: pd.DataFrame, ends: str) -> list[str]:
+    """`1.40–1.50`; of two seeds their range, `(1.40, 1.50)`."""
+    return [_interval(row, ends) for row in records(rows)]
+
+
+def _interval(row: Row, ends: str) -> str:
+    low, high = row[f"{ends}_low"], row[f"{ends}_high"]
+    if pd.notna(low) and pd.notna(high):
+        return f"{low:.2f}–{high:.2f}"
+    least, most = row.get(f"{ends}_least"), row.get(f"{ends}_most")
+    return f"({least:.2f}, {most:.2f})" if pd.notna(least) and pd.notna(most) else "–"
+
+
+_NO_CYCLE = "both must have finished a whole sync cycle after their first"
+_LACKING = {"time to reward": "the other's reward did not rise, or not all came to it before they ended"}
+_ENDS = ("step_time", "prompts_per_s", "completion_tokens_per_s")
+_RUN_NOTE = (
+    "Ratios over whole sync cycles after the first, with 95 % intervals within these runs; above 1 is "
+    "faster. To reward: the other's training time over this one's until the trailing mean of "
+    f"{REWARD_WINDOW_STEPS} steps reached the other's mean over its last fifth, with both times; < and >: "
+    "one of the two ended first; –: both did, or the other's reward did not rise."
+)
+_ARM_NOTE = (
+    "Geometric means over seeds, each against its twin of the same seed. Intervals: 95 % t-intervals over "
+    "seeds, from three on; (a, b): the range of two. To reward: only where both runs of every "
+    "seed reached it."
+)
+_RUN_COLUMNS: Columns = {
+    "label": text("Run"),
+    "other_label": text("Against"),
+    "step_time_cycles_speedup": number(
+        "Step time", "%.2f×", "mean step time of the other run over this one's"
+    ),
+    "comparable": text("", "†: their steps train different numbers of prompts", width=40),
+    "step_time_interval": text("95 %"),
+    "prompts_per_s_speedup": number("Prompts/s", "%.2f×"),
+    "prompts_per_s_interval": text("95 %"),
+    "completion_tokens_per_s_speedup": number("Tokens/s", "%.2f×", "completion tokens trained on a second"),
+    "completion_tokens_per_s_interval": text("95 %"),
+    "bound": text("", "< and >: one of the two runs ended first", width=40),
+    "time_to_reward_speedup": number("To reward", "%.2f×"),
+    "times": text("Other / this"),
+}
+_ARM_COLUMNS: Columns = {
+    "label": text("Arm"),
+    "other_label": text("Against"),
+    "seeds": number("Seeds", "%d"),
+    "step_time_speedup": number("Step time", "%.2f×", "mean step time of the other runs over these"),
+    **{name: _RUN_COLUMNS[name] for name in list(_RUN_COLUMNS)[3:9]},
+    "time_to_reward_speedup": number("To reward", "%.2f×"),
+    "time_to_reward_interval": text("95 %"),
+}

@@ -1,0 +1,116 @@
+"""The Overview: all sweeps and how far they are, the verdict, what is doubtful, and the bars."""
+
+import re
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from results.report.build import build_report
+from results.report.headline import headline
+from results.store import Store
+from results.tables.sweeps import sweeps_table
+
+APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
+
+
+@pytest.fixture
+def overview(runs_dir, monkeypatch):
+    """The whole app on its first page."""
+    monkeypatch.setenv("SWEEPCTL_RUNS_DIR", str(runs_dir))
+
+    def run(sweep):
+        app = AppTest.from_file(APP, default_timeout=120)
+        app.query_params["sweep"] = sweep
+        app.run()
+        assert not app.exception
+        return app
+
+    return run
+
+
+def shown(app):
+    return "\n".join(block.value for block in app.markdown).replace("\\", "")
+
+
+def test_all_sweeps_stand_with_their_states_and_progress(overview, runs_dir):
+    table = overview("staleness").dataframe[0].value
+    expected = sweeps_table(Store(runs_dir))
+    assert list(table["sweep"]) == list(expected["sweep"]) == ["fresh", "partial", "staleness"]
+    assert list(table["state"]) == ["1 running, 1 pending", "1 running, 1 pending", "finished"]
+    assert list(table["finished"]) == ["0 of 2", "3 of 5", "5 of 5"]
+    assert list(table["progress"]) == list(expected["progress"])
+
+
+@pytest.mark.parametrize("sweep", ["staleness", "partial"])
+def test_the_verdict_is_the_reports_headline(overview, runs_dir, sweep):
+    lines = headline(build_report(Store(runs_dir), sweep))
+    said = shown(overview(sweep))
+    for name, line in (
+        ("Fastest", lines.fastest),
+        ("Speed-up", lines.speedup),
+        ("Accuracy", lines.accuracy),
+    ):
+        assert f"**{name}**: {line}" in said
+
+
+def test_what_is_missing_is_said(overview):
+    app = overview("partial")
+    notices = next(warning.value for warning in app.main.warning).replace("\\", "")
+    assert "3 of 5 runs have finished: this report is partial." in notices
+
+
+def test_there_is_one_figure_of_the_ratios_to_the_matched_baseline(overview, report):
+    app = overview("staleness")
+    assert len(app.get("plotly_chart")) == 1
+    best = report.speedups[report.speedups["against"] == "baseline"]
+    best = best.loc[best["prompts_per_s_speedup"].idxmax()]
+    captions = [caption.value.replace("\\", "") for caption in app.caption]
+    assert any(f"faster: {best['label']} {best['prompts_per_s_speedup']:.2f}×" in each for each in captions)
+
+
+def test_a_sweep_without_a_pair_has_no_empty_figure(overview):
+    app = overview("fresh")
+    assert not app.get("plotly_chart")
+    assert "No run has finished: which setting is the fastest is not known." in shown(app)
+
+
+class TestRunning:
+    @staticmethod
+    def bars(experiments):
+        def script(experiments):
+            from dashboard.live import show_running
+
+            show_running(experiments)
+
+        app = AppTest.from_function(script, kwargs={"experiments": experiments}, default_timeout=60).run()
+        assert not app.exception
+        return [(bar.proto.value, bar.proto.text) for bar in app.get("progress")]
+
+    @pytest.fixture
+    def experiments(self, runs_dir):
+        return Store(runs_dir).query("SELECT * FROM run_summary WHERE sweep = 'partial'")
+
+    def test_a_living_run_has_a_bar_and_a_time_to_go(self, experiments):
+        alive = experiments.assign(heartbeat_unix=time.time() - 5, step_mean_s=90.0)
+        [(value, words)] = self.bars(alive)
+        assert value == 50
+        assert re.fullmatch(
+            r"Exp4 running, step 8 of 16, seen \d+ s ago; about 12 min of steps to go at its mean step time",
+            words,
+        )
+
+    def test_a_silent_run_has_no_time_to_go(self, experiments):
+        [(_, words)] = self.bars(experiments)
+        assert "no sign of life for" in words
+        assert "to go" not in words
+
+    def test_of_many_runs_only_the_first_are_drawn(self, experiments):
+        running = experiments[experiments["state"] == "running"]
+        many = pd.concat([running] * 14, ignore_index=True)
+        assert len(self.bars(many)) == 12
+
+    def test_where_none_runs_there_is_no_bar(self, experiments):
+        assert self.bars(experiments.assign(state="succeeded")) == []
