@@ -120,42 +120,6 @@ def verdict_words(row: Mapping[str, object]) -> str:
     return f"{text}, &lt; {row['detectable_points']:.1f} unseen" if word == "inconclusive" else text
 
 
-def learning_curves(curves: pd.DataFrame, styles: Mapping[str, ArmStyle], x: str, x_title: str) -> go.Figure:
-    """Mean reward of the groups sampled: each step faint, the smoothed course on top.
-
-    Args:
-        curves: `run_name, label, reward_mean, reward_smoothed` and a column for x.
-        styles: by run name.
-        x: name of that column.
-        x_title: what it is, with its unit.
-    """
-    figure = go.Figure()
-    for run, part in curves.groupby("run_name", sort=False):
-        style, label = styles[str(run)], str(part["label"].iloc[0])
-        figure.add_scatter(
-            x=list(part[x]),
-            y=list(part["reward_mean"]),
-            mode="markers",
-            showlegend=False,
-            legendgroup=label,
-            marker={"color": style.colour, "size": 5, "opacity": 0.4, "symbol": style.symbol},
-            hoverinfo="skip",
-            name=label,
-        )
-        figure.add_scatter(
-            x=list(part[x]),
-            y=list(part["reward_smoothed"]),
-            mode="lines",
-            name=label,
-            legendgroup=label,
-            line={"color": style.colour, "width": 2.5, "dash": style.dash},
-            hovertemplate="%{x:.4g}: %{y:.3f}<extra>%{fullData.name}</extra>",
-        )
-    figure.update_xaxes(title=x_title, rangemode="tozero")
-    figure.update_yaxes(title="mean reward")
-    return finish(figure, height=360)
-
-
 def training_curves(
     curves: pd.DataFrame,
     points: pd.DataFrame,

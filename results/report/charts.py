@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from results.figures.colours import ArmStyle, arm_styles
-from results.figures.quality import delta_forest, exact_match, learning_curves
+from results.figures.quality import delta_forest, exact_match, training_curves
 from results.figures.speed import speedup_bars
 from results.figures.staleness import ages
 from results.figures.steps import step_time_bins, step_time_histograms
@@ -16,7 +16,9 @@ from results.report.cells import metric_name
 from results.report.compared import opponents
 from results.store import Store, records
 from results.tables.accuracy import default_filter_rows
-from results.tables.steps import learning_curves_table
+from results.tables.curves import X_AXES, reward_curves_table
+from results.tables.speed import REWARD_WINDOW_STEPS
+from results.tables.steps import steps_table
 
 SHOWN_RUNS = 12
 """More runs than these cannot be told apart in one chart: the first are drawn, and it is said."""
@@ -43,7 +45,7 @@ def charts(report: Report, store: Store) -> tuple[Chart, ...]:
         *_step_times(report, steps),
         *_accuracies(report, styles),
         *_deltas(report, styles),
-        *_learning(steps, styles),
+        *_learning(report, store, styles),
         *_ages(report),
     )
 
@@ -121,17 +123,18 @@ def _deltas(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
         )
 
 
-def _learning(steps: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
-    if steps.empty:
+def _learning(report: Report, store: Store, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
+    curves = reward_curves_table(store, report.sweep, _drawn(report), REWARD_WINDOW_STEPS)
+    if curves.empty:
         return
-    curves = learning_curves_table(steps)
-    last = curves.dropna(subset=["reward_smoothed"]).drop_duplicates("run_name", keep="last")
-    words = [f"{row['label']} ends at {row['reward_smoothed']:.3f}" for row in records(last)]
+    last = curves.dropna(subset=["mean"]).drop_duplicates("run_name", keep="last")
+    words = [f"{row['label']} ends at {row['mean']:.3f}" for row in records(last)]
     yield Chart(
         "Quality observations",
         "Mean reward while training",
-        learning_curves(curves, styles, "prompts", "prompts trained on"),
-        f"Reward of sampled groups by prompts trained on, smoothed: {'; '.join(words) or 'too few steps'}.",
+        training_curves(curves, curves, styles, "prompts", (X_AXES["prompts"], "mean reward")),
+        f"Reward of sampled groups by prompts trained on, trailing mean of {REWARD_WINDOW_STEPS} steps, over "
+        f"an arm's seeds from the least to the greatest: {'; '.join(words) or 'too few steps'}.",
     )
 
 
@@ -149,15 +152,14 @@ def _ages(report: Report) -> Iterator[Chart]:
 
 
 def _steps(report: Report, store: Store) -> pd.DataFrame:
-    """Steps of the first runs, with what figures of steps need of the run."""
-    timed = report.experiments[report.experiments["training_s"].notna()].head(SHOWN_RUNS)
-    return store.query(
-        "SELECT s.run_name, r.label, s.step, s.wall_s, s.prompts, s.reward_mean, "
-        "coalesce(r.sync_interval_steps, 1)::BIGINT AS sync_interval_steps "
-        "FROM steps AS s JOIN runs AS r USING (sweep, run_name) "
-        "WHERE sweep = ? AND list_contains(?, run_name) ORDER BY r.position, run_name, s.step",
-        [report.sweep, list(timed["run_name"])],
-    )
+    """Steps of the first runs."""
+    return steps_table(store, report.sweep, _drawn(report))
+
+
+def _drawn(report: Report) -> list[str]:
+    """The first runs that have steps."""
+    timed = report.experiments[report.experiments["training_s"].notna()]
+    return list(timed["run_name"].head(SHOWN_RUNS))
 
 
 def _timed(report: Report) -> int:

@@ -122,7 +122,9 @@ def _close(best: Row, speeds: pd.DataFrame) -> str:
     rivals = intervals[(intervals["prompts_per_s_high"] >= low) & (intervals["arm_id"] != best["arm_id"])]
     if rivals.empty:
         return ""
-    return f"; the 95 % interval of {_listed([arm_label(label) for label in rivals['label']])} overlaps its"
+    names = _listed([arm_label(label) for label in rivals["label"]])
+    said = "intervals of {} overlap its" if len(rivals) > 1 else "interval of {} overlaps its"
+    return f"; the 95 % {said.format(names)}"
 
 
 def _speedup(row: Row, count: int) -> str:

@@ -7,7 +7,6 @@ import pandas as pd
 
 from results.statistics.mode_curves import find_again, points_along, share_within
 from results.store import Store, records
-from results.tables.speed import REWARD_WINDOW_STEPS
 
 _OF_THE_RUN = "r.label, r.position, coalesce(r.sync_interval_steps, 1)::BIGINT AS sync_interval_steps"
 
@@ -24,25 +23,6 @@ def steps_table(store: Store, sweep: str, runs: Sequence[str] | None = None) -> 
         f"SELECT s.*, {_OF_THE_RUN} FROM steps AS s JOIN runs AS r USING (sweep, run_name) "
         f"WHERE sweep = $sweep{_among(runs)} ORDER BY r.position, run_name, s.step",
         _parameters(sweep, runs),
-    )
-
-
-def learning_curves_table(steps: pd.DataFrame) -> pd.DataFrame:
-    """The steps with each run's course so far: `prompts` trained on, `minutes`, `reward_smoothed`.
-
-    Minutes are training time as the report has it, the sum of step times: start-up and superseded steps
-    are not in it.
-
-    Args:
-        steps: `steps_table`.
-    """
-    runs = steps.groupby("run_name", sort=False)
-    return steps.assign(
-        prompts=runs["prompts"].cumsum(),
-        minutes=runs["wall_s"].cumsum() / 60,
-        reward_smoothed=runs["reward_mean"].transform(
-            lambda rewards: rewards.rolling(REWARD_WINDOW_STEPS).mean()
-        ),
     )
 
 

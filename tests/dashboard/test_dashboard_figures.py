@@ -6,7 +6,7 @@ import pytest
 
 from dashboard.data import View, load_report
 from results.figures.colours import OKABE_ITO, PART_COLOURS, arm_styles
-from results.figures.quality import delta_forest, exact_match, learning_curves, verdict_words
+from results.figures.quality import delta_forest, exact_match, verdict_words
 from results.figures.speed import speedup_bars
 from results.figures.steps import (
     FIRST_CYCLE,
@@ -131,15 +131,6 @@ def test_histograms_draw_each_bin_on_its_runs_row_and_name_each_position_once(st
     ]
     assert [note.text for note in figure.layout.annotations] == list(titles.values())
     assert figure.layout.xaxis5.title.text == "step time (s)"
-
-
-def test_learning_curves_use_each_arms_colour(steps, styles):
-    curves = learning_curves(steps.assign(reward_smoothed=steps["reward_mean"]), styles, "step", "step")
-    for run, part in steps.groupby("run_name", sort=False):
-        label = part["label"].iloc[0]
-        drawn = [trace for trace in curves.data if trace.name == label]
-        assert [trace.mode for trace in drawn] == ["markers", "lines"]
-        assert {drawn[0].marker.color, drawn[1].line.color} == {styles[run].colour}
 
 
 def test_parts_add_up_to_the_step_and_a_cycle_of_two_has_two_bars(view):

@@ -16,7 +16,7 @@ from results.ingest import ingest
 from results.statistics.rates import log_rate, rate_ratio
 from results.store import Store, records
 from results.tables.speed import REWARD_WINDOW_STEPS, overlapping_runs, speedup_table
-from results.tables.steps import learning_curves_table, step_summary_table, steps_table
+from results.tables.steps import step_summary_table
 
 
 @pytest.fixture(scope="module")
@@ -165,18 +165,6 @@ def test_time_to_reward_equals_a_loop_over_the_raw_trace(sweep):
             ratio = row["other_time_to_reward_s"] / row["time_to_reward_s"]
             assert row["time_to_reward_speedup"] == pytest.approx(ratio)
     assert table["time_to_reward_speedup"].notna().any()
-
-
-def test_minutes_of_a_learning_curve_are_training_time(sweep):
-    _, store = sweep
-    steps = steps_table(store, "staleness")
-    late = steps.assign(start_s=steps["start_s"] + 1000)  # a model that took long to load
-    curves = learning_curves_table(late)
-    summary = store.query("SELECT * FROM run_summary WHERE steps_done > 0").set_index("run_name")
-    for run, part in curves.groupby("run_name"):
-        assert 60 * part["minutes"].iloc[-1] == pytest.approx(summary.loc[run, "training_s"])
-        assert 60 * part["minutes"].iloc[0] == pytest.approx(part["wall_s"].iloc[0])
-        assert part["prompts"].iloc[-1] == summary.loc[run, "prompts"]
 
 
 def test_runs_at_the_same_time_on_the_same_cores_are_marked(tmp_path):
