@@ -51,11 +51,6 @@ def arm_styles(experiments: pd.DataFrame) -> dict[str, ArmStyle]:
     return {run: _style(places[arm]) for run, arm in zip(planned["run_name"], arms, strict=True)}
 
 
-def position_colour(position: int) -> str:
-    """The colour of a step so many steps after a sync, from 0; the set repeats after six."""
-    return POSITION_COLOURS[position % len(POSITION_COLOURS)]
-
-
 def _style(place: int) -> ArmStyle:
     lap, turn = divmod(place, len(OKABE_ITO))
     # The symbols go round at another pace than the colours, or the ninth arm would look like the first.

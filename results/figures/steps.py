@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from results.figures.colours import FIRST_CYCLE_COLOUR, PART_COLOURS, ArmStyle, position_colour
+from results.figures.colours import FIRST_CYCLE_COLOUR, PART_COLOURS, POSITION_COLOURS, ArmStyle
 from results.figures.layout import LINE, finish, write_beside
 from results.figures.thinning import MOST_POINTS, thinned
 from results.statistics.wording import ordinal
@@ -15,6 +15,8 @@ from results.store import records
 
 FIRST_CYCLE = -1
 """Stands for a position in the cycle: steps of the first one, which fills the pipeline."""
+LAST_POSITION = len(POSITION_COLOURS) - 1
+"""Stands for this position and all later ones: more colours could not be told apart."""
 _BINS = 80
 _MOST_BINS = 400
 _ROW_PX, _GAP_PX = 84, 32
@@ -49,13 +51,14 @@ def step_time_bins(steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def cycle_positions(steps: pd.DataFrame) -> "pd.Series[int]":
-    """Where in the sync cycle each step is: 0 follows a sync, -1 is the first cycle.
+    """Where in the sync cycle each step is: 0 follows a sync, -1 is the first cycle, 5 also stands for later.
 
     Args:
         steps: `step, sync_interval_steps`.
     """
     interval = steps["sync_interval_steps"]
-    return (steps["step"] % interval).where(steps["step"] >= interval, FIRST_CYCLE).astype(int)
+    position = (steps["step"] % interval).clip(upper=LAST_POSITION)
+    return position.where(steps["step"] >= interval, FIRST_CYCLE).astype(int)
 
 
 def bin_width(seconds: "pd.Series[float]") -> float:
@@ -204,14 +207,15 @@ def _position_style(position: int, *, in_legend: bool) -> dict[str, object]:
 
 
 def _position_colour(position: int) -> str:
-    return FIRST_CYCLE_COLOUR if position == FIRST_CYCLE else position_colour(position)
+    return FIRST_CYCLE_COLOUR if position == FIRST_CYCLE else POSITION_COLOURS[position]
 
 
 def position_name(position: int) -> str:
-    """What a position in the sync cycle is called: `1st step after a sync`."""
+    """What a position of `cycle_positions` is called: `1st step after a sync`."""
     if position == FIRST_CYCLE:
         return "first sync cycle, fills the pipeline"
-    return f"{ordinal(position + 1)} step after a sync"
+    later = " or a later" if position == LAST_POSITION else ""
+    return f"{ordinal(position + 1)}{later} step after a sync"
 
 
 def shown_steps(steps: pd.DataFrame, most: int = _MOST_STEPS) -> pd.DataFrame:

@@ -96,6 +96,14 @@ def test_step_times_are_coloured_by_position_with_a_plot_for_each_run(steps):
     assert len(names) == len(set(names)) == 3
 
 
+def test_positions_of_a_long_cycle_share_no_colour_but_the_last_ones():
+    steps = pd.DataFrame({"run_name": "a", "label": "a", "step": np.arange(27), "wall_s": 1.0})
+    figure = step_times(steps.assign(sync_interval_steps=9, cycle_position=0).pipe(shown_steps), {"a": "a"})
+    drawn = {trace.name: trace for trace in figure.data if trace.showlegend}
+    assert len({trace.marker.color for trace in drawn.values()}) == len(drawn) == 7
+    assert set(drawn["6th or a later step after a sync"].x) == {14, 15, 16, 17, 23, 24, 25, 26}
+
+
 def test_of_many_steps_every_position_keeps_its_extremes():
     rng = np.random.default_rng(0)
     count = 30_000

@@ -1,0 +1,1 @@
+"""Runs: all of them, one, and two beside each other."""
