@@ -11,27 +11,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-ENGINE = "engine"
-"""The tests that may ask for `vllm_server`: one process runs them all, so that there is one server."""
-_ENGINE_FILES = (
-    "tests/trainer/engines/",
-    "tests/trainer/test_trainer_run",
-    "tests/trainer/test_trainer_eval",
-)
-
-
-def pytest_collection_modifyitems(items):
-    """For `-n 2`: the tests of a file stay together, and the longest group comes first."""
-    groups = {item: _group(item.nodeid) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: groups[item] != ENGINE)
-
-
-def _group(test):
-    return ENGINE if test.startswith(_ENGINE_FILES) else test.partition("::")[0]
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """A folder with a randomly initialised one-layer Qwen3: it answers nonsense."""
