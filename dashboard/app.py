@@ -19,12 +19,10 @@ from dashboard.page import overview, rollouts, staleness, step_times, timeline
 from dashboard.page.quality import page as quality
 from dashboard.page.runs import page as runs
 from dashboard.page.speed import page as speed
-from dashboard.selection import chosen_runs
+from dashboard.selection import SWEEP_KEY, chosen_runs
 from dashboard.shown import escaped
 from results.report.build import Report
 from results.store import StoreError
-
-SWEEP_KEY = "sweep"
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
-"""A table whose rows are chosen by a click, and the choice kept in the address by name."""
+"""Choices that the address keeps: rows of a table by name, and numbers."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -59,3 +60,20 @@ def choose_rows(
     else:
         st.query_params.pop(parameter, None)
     return chosen
+
+
+def forget_what_is_not_finite(*parameters: str) -> None:
+    """Takes infinities out of the address before number inputs bound to these parameters are drawn.
+
+    Streamlit drops what is no number or outside the bounds, but fails to make an integer of `1e400`.
+    """
+    for parameter in parameters:
+        if not all(map(_may_be_finite, st.query_params.get_all(parameter))):
+            del st.query_params[parameter]
+
+
+def _may_be_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return True  # no number: the input's own affair

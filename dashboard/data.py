@@ -22,8 +22,11 @@ from results.tables.sweeps import sweeps_table
 from results.tables.timeline import Timeline, fitting_last, timeline
 
 RUNS_DIR_VARIABLE = "SWEEPCTL_RUNS_DIR"
+_REPORTS = 3
+"""Snapshots times sweeps whose reports stay in memory, tens of megabytes each for a thousand runs. While a
+sweep runs, each new snapshot puts an old one's report out."""
 _ENTRIES = 8
-"""Snapshots times sweeps that stay in memory: what a few open tabs look at."""
+"""The same of small frames: what a few open tabs look at."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def sweeps(runs_dir: Path, mtime: float) -> pd.DataFrame:
     return sweeps_table(Store(runs_dir))
 
 
-@st.cache_resource(max_entries=_ENTRIES, show_spinner="Computing intervals and tests …")
+@st.cache_resource(max_entries=_REPORTS, show_spinner="Computing intervals and tests …")
 def load_report(runs_dir: Path, mtime: float, sweep: str) -> Report:
     """The report of a sweep.
 
@@ -124,7 +127,7 @@ def load_report(runs_dir: Path, mtime: float, sweep: str) -> Report:
     return build_report(Store(runs_dir), sweep)
 
 
-@st.cache_resource(max_entries=_ENTRIES, show_spinner="Comparing …")
+@st.cache_resource(max_entries=_REPORTS, show_spinner="Comparing …")
 def _compared(runs_dir: Path, mtime: float, sweep: str, run: str) -> Report:
     with compared_with(Store(runs_dir), sweep, run) as store:
         return build_report(store, sweep)

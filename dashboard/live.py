@@ -59,6 +59,9 @@ def show_running(experiments: pd.DataFrame) -> None:
 def _progress(experiments: pd.DataFrame) -> None:
     """Runs and steps done, and each running run's step and last sign of life."""
     feasible = experiments[experiments["state"] != "infeasible"]
+    if feasible.empty:
+        st.caption("No run of this sweep can run.")
+        return
     finished = int((feasible["state"] == "succeeded").sum())
     planned = feasible["max_steps"].sum()
     if finished == len(feasible):

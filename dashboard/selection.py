@@ -8,6 +8,8 @@ from results.report.build import Report
 from results.report.cells import value_text
 from results.report.knobs import Flat
 
+SWEEP_KEY = "sweep"
+"""Of the sidebar's choice, which the table of sweeps on the Overview sets, too."""
 KNOBS_KEY, RUNS_KEY = "only", "run"
 VALUES_PREFIX = "only."
 """Of the query parameter with a knob's chosen values: `only.optim.lr`."""

@@ -16,7 +16,21 @@ MOST_RUNS = 12
 """So many runs are told apart in one figure."""
 _PLOTLY = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 _ROW_PX, _MOST_ROWS = 35, 24
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~$:])")
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$:]|^[-+]")
+"""Also a dash or a plus that would begin a list."""
+_NUMBERED = re.compile(r"^(\d+)([.)])")
+_WHOLE_WORDS = re.compile(
+    r"""
+    (?::(?=(?:material/)?[\w+-]+:)     # an icon, an emoji
+    |https?:(?=//)|www(?=\.)          # a link
+    |(?<!\S)<?-(?=[->](?!\S))         # -> <-> --, which become arrows and a dash
+    |(?<!\S)[<>~](?=[=-](?!\S)))      # <- <= >= ~=
+    |(?=@[\w-]+\.\w)                  # an address
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Where Streamlit looks at the text behind the backslashes."""
+_JOINER = "\u2060"
 _CODE = re.compile(r"`([\w.]+)`")
 """How sentences of the report name a key."""
 Columns = Mapping[str, str | ColumnConfig]
@@ -96,8 +110,12 @@ def first_runs(view: View, most: int = MOST_RUNS) -> tuple[str, ...]:
 
 
 def escaped(text: str) -> str:
-    """Text in which Markdown sees nothing: names and sentences are the user's."""
-    return _MARKDOWN.sub(r"\\\1", text)
+    """Text in which Markdown sees nothing, on one line: names and sentences are the user's.
+
+    What Streamlit replaces where no backslash helps has a word joiner in it, which takes no room.
+    """
+    line = _WHOLE_WORDS.sub(rf"\g<0>{_JOINER}", re.sub(r"\s+", " ", text))
+    return _NUMBERED.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\g<0>", line.replace("&", "&amp;")))
 
 
 def show_sentences(sentences: Iterable[str]) -> None:

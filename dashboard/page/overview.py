@@ -8,14 +8,13 @@ import streamlit as st
 from dashboard.data import View, sweeps
 from dashboard.live import show_running
 from dashboard.page.speed.speedups import show_bars, speeds
+from dashboard.selection import SWEEP_KEY
 from dashboard.shown import MOST_RUNS, escaped, show_sentences
 from results.figures.speed import UNITS
 from results.files.comparisons import OPPONENTS
 from results.report.build import Report
 from results.report.headline import headline
 
-SWEEP_KEY = "sweep"
-"""Of the sidebar's choice, which the table of sweeps sets."""
 _ROW_PX, _MOST_ROWS = 35, 6
 
 

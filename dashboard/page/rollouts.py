@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.choice import choose_rows
+from dashboard.choice import choose_rows, forget_what_is_not_finite
 from dashboard.data import View
 from dashboard.shown import Columns, download, escaped, number, show_figure, show_table, text
 from results.figures.rollouts import MOST_TOKENS, token_strip
@@ -38,8 +38,6 @@ _ORDERS = {
     "oldest": ("age", False),
     "latest step": ("step", False),
 }
-_EXTENDING = Lock()
-"""Sessions share an index: one at a time reads on."""
 
 
 def show(view: View) -> None:
@@ -67,8 +65,8 @@ def show(view: View) -> None:
 
 
 def _run(view: View, paths: RunPaths) -> None:
-    index = _index(paths)
-    with _EXTENDING:
+    index, extending = _index(paths)
+    with extending:
         index.extend()
         groups, bad, stamp = index.groups(), index.bad_lines, index.stamp
     if bad:
@@ -125,6 +123,7 @@ def _between(
     table: pd.DataFrame, column: str, name: str, step: float, slots: Sequence[DeltaGenerator]
 ) -> "pd.Series[bool]":
     """Draws two bounds that may be left open; the rows within them."""
+    forget_what_is_not_finite(f"{column}_from", f"{column}_to")
     kept = pd.Series(data=True, index=table.index)
     for slot, end in zip(slots, ("from", "to"), strict=True):
         bound = slot.number_input(
@@ -146,6 +145,7 @@ def _choose_group(view: View, paths: RunPaths, left: pd.DataFrame, kept: int) ->
     pages = -(-len(left) // PAGE_ROWS)
     page = 1
     if pages > 1:
+        forget_what_is_not_finite("page")
         page = int(
             st.number_input(
                 f"Page, of {pages:,}",
@@ -250,9 +250,9 @@ def _exists(path: Path) -> bool:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _index(paths: RunPaths) -> RolloutIndex:
-    """The index of a run's file, which each look extends."""
-    return RolloutIndex(paths.rollouts)
+def _index(paths: RunPaths) -> tuple[RolloutIndex, Lock]:
+    """The index of a run's file, which each look extends; sessions share it, and one at a time reads on."""
+    return RolloutIndex(paths.rollouts), Lock()
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -20,6 +20,8 @@ from results.figures.steps import (
 from results.store import records
 from results.tables.steps import overlap_table
 
+_MOST_RUNS = 8
+"""A plot each in two figures: more take a browser long to draw."""
 _MOST_BARS = 48
 """Positions in the sync cycle, over all runs, whose parts one figure draws."""
 
@@ -27,7 +29,7 @@ _MOST_BARS = 48
 def show(view: View) -> None:
     """Draws the page."""
     st.title("Step times")
-    runs = first_runs(view)
+    runs = first_runs(view, _MOST_RUNS)
     steps = view.steps(runs)
     if steps.empty:
         st.info(why_no_steps(view))

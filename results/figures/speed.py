@@ -10,11 +10,11 @@ import plotly.graph_objects as go
 from results.figures.colours import BASE_COLOUR, ArmStyle
 from results.figures.layout import LINE, finish, write_beside
 from results.store import records
+from results.tables.speed import NOT_COMPARABLE, ONE_RUN
 
 _ROW_PX, _NARROW_ROW_PX = 44, 28
 _FEW = 12
 """So many bars have room."""
-NOT_COMPARABLE = "†"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def in_unit(rows: pd.DataFrame, unit: SpeedUnit) -> pd.DataFrame:
     # Of arms there is no ratio over whole cycles, and of single runs no interval of times to a reward.
     ratio = rows.get(unit.ratio, pd.Series(index=rows.index, dtype=float)).astype(float)
     if unit.ends == "step_time":
-        ratio = ratio.fillna(rows["step_time_speedup"].astype(float))
+        over_all = rows["step_time_speedup"].where(rows["interval_scope"] != ONE_RUN)
+        ratio = ratio.fillna(over_all.astype(float))
     ends = {
         end: rows.get(f"{unit.ends}_{end}", pd.Series(index=rows.index, dtype=float)).astype(float)
         for end in ("low", "high", "least", "most")

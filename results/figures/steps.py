@@ -22,7 +22,7 @@ _MOST_BINS = 400
 _ROW_PX, _GAP_PX = 84, 32
 _BAR_PX = 36
 _HEADROOM = 1.25
-_MOST_STEPS = 6000
+_MOST_STEPS = 4000
 """Dots of one figure, which a browser draws within a second."""
 _NO_CURVES = pd.DataFrame(columns=["run_name", "seconds", "steps"])
 

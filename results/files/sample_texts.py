@@ -52,7 +52,7 @@ def read_sample_text(runs_dir: Path, result: str, filter_name: str, doc_id: int)
         for text in file:
             try:
                 line = _DECODER.decode(text)
-            except msgspec.DecodeError:
+            except (msgspec.MsgspecError, ValueError, RecursionError):
                 continue  # the ingester has put it on record
             if line.doc_id == doc_id and line.filter == filter_name:
                 return _text(line)

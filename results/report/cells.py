@@ -4,8 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from results.tables.speed import NOT_COMPARABLE
+
 NONE = "–"
-NOT_COMPARABLE = "†"
 Row = dict[str, Any]
 """A row of a frame."""
 

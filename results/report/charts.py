@@ -16,7 +16,7 @@ from results.report.cells import metric_name
 from results.report.compared import opponents
 from results.store import Store, records
 from results.tables.accuracy import default_filter_rows
-from results.tables.curves import X_AXES, reward_curves_table
+from results.tables.curves import X_AXES, first_seeds, reward_curves_table
 from results.tables.speed import REWARD_WINDOW_STEPS
 from results.tables.steps import steps_table
 
@@ -124,7 +124,8 @@ def _deltas(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
 
 
 def _learning(report: Report, store: Store, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
-    curves = reward_curves_table(store, report.sweep, _drawn(report), REWARD_WINDOW_STEPS)
+    runs, left_out = first_seeds(report.experiments)
+    curves = reward_curves_table(store, report.sweep, runs, REWARD_WINDOW_STEPS)
     if curves.empty:
         return
     last = curves.dropna(subset=["mean"]).drop_duplicates("run_name", keep="last")
@@ -134,7 +135,8 @@ def _learning(report: Report, store: Store, styles: Mapping[str, ArmStyle]) -> I
         "Mean reward while training",
         training_curves(curves, curves, styles, "prompts", (X_AXES["prompts"], "mean reward")),
         f"Reward of sampled groups by prompts trained on, trailing mean of {REWARD_WINDOW_STEPS} steps, over "
-        f"an arm's seeds from the least to the greatest: {'; '.join(words) or 'too few steps'}.",
+        f"an arm's seeds from the least to the greatest: {'; '.join(words) or 'too few steps'}."
+        + (f" {left_out}." if left_out else ""),
     )
 
 
@@ -152,14 +154,9 @@ def _ages(report: Report) -> Iterator[Chart]:
 
 
 def _steps(report: Report, store: Store) -> pd.DataFrame:
-    """Steps of the first runs."""
-    return steps_table(store, report.sweep, _drawn(report))
-
-
-def _drawn(report: Report) -> list[str]:
-    """The first runs that have steps."""
+    """Steps of the first runs that have any."""
     timed = report.experiments[report.experiments["training_s"].notna()]
-    return list(timed["run_name"].head(SHOWN_RUNS))
+    return steps_table(store, report.sweep, list(timed["run_name"].head(SHOWN_RUNS)))
 
 
 def _timed(report: Report) -> int:

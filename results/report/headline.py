@@ -52,9 +52,12 @@ def headline(report: Report) -> Headline:
     measured = report.arms.dropna(subset=["prompts_per_s"])
     if measured.empty and report.published_speed["prompts_per_s"].notna().any():
         return _of_published(report)
-    if measured.empty:
+    if measured.empty and report.finished.empty:
         nothing = "No run has finished: which setting is the fastest is not known."
         return Headline(nothing, "There is no finished pair of runs to compare.", "Nothing is known yet.")
+    if measured.empty:
+        nothing = "No finished run has a speed on record: which setting is the fastest is not known."
+        return Headline(nothing, "There are no two speeds to compare.", _accuracy_of_all(report))
     speeds = _finished_pairs(report)
     if unlike := [key for key in _WORK if key in report.varying]:
         fastest = (
@@ -63,7 +66,8 @@ def headline(report: Report) -> Headline:
         )
         twins = speeds[speeds["against"] == "baseline"].dropna(subset=["prompts_per_s_speedup"])
         if twins.empty:
-            return Headline(fastest, "No run has a matched baseline that finished.", _untested(report))
+            nothing = "No finished run has a speed-up to a matched baseline."
+            return Headline(fastest, nothing, _accuracy_of_all(report))
         best = max(records(twins), key=lambda row: row["prompts_per_s_speedup"])
         setting = _Setting(str(best["arm_id"]), arm_label(best["label"]))
         words = f"Largest ratio to a matched baseline: {setting.label}, "
@@ -73,7 +77,10 @@ def headline(report: Report) -> Headline:
         fastest = _fastest(report, best, len(measured), speeds)
     against = _best_kind(speeds, "arm_id", setting)
     compared = speeds[(speeds["against"] == against) & (speeds["arm_id"] == setting.key)]
-    speedup = words + (_speedup(records(compared)[0], len(measured)) if len(compared) else _ALONE)
+    if compared.empty:
+        of_others = speeds[speeds["other_arm_id"] == setting.key]
+        return Headline(fastest, _alone(report, setting, of_others), _accuracy(report, setting, None))
+    speedup = words + _speedup(records(compared)[0], len(measured))
     return Headline(fastest, speedup, _accuracy(report, setting, against))
 
 
@@ -92,6 +99,42 @@ def _best_kind(rows: pd.DataFrame, column: str, setting: _Setting) -> str | None
     """The first kind of opponent that a setting has; None where it has none."""
     there = set(rows.loc[rows[column] == setting.key, "against"])
     return next((against for against in _KINDS if against in there), None)
+
+
+def _role(report: Report, setting: _Setting) -> str | None:
+    """`the reference run`, `a matched baseline` or both, if others are compared with it; else None."""
+    runs = report.experiments
+    arms = dict(zip(runs["run_name"], runs["arm_id"].fillna(runs["run_name"]), strict=True))
+    tables = (report.speedups, report.published_speedups, report.deltas)
+    kinds = {
+        against
+        for table in tables
+        for against, run, other in zip(table["against"], table["run_name"], table["other_run"], strict=True)
+        if arms.get(other) == setting.key != arms[run]
+    }
+    words = {"reference": "the reference run", "baseline": "a matched baseline"}
+    return " and ".join(name for kind, name in words.items() if kind in kinds) or None
+
+
+def _alone(report: Report, setting: _Setting, of_others: pd.DataFrame) -> str:
+    """Of a setting that is compared with none: the best of those that are compared with it, if any are.
+
+    Args:
+        report: what was measured.
+        setting: the fastest one.
+        of_others: rows of `compared_speeds` whose opponent it is.
+    """
+    role = _role(report, setting)
+    if role is None:
+        return f"{setting.label}: {_ALONE}"
+    known = of_others[of_others["against"].isin(_KINDS)].dropna(subset=["prompts_per_s_speedup"])
+    if known.empty:
+        return f"{setting.label} is {role} itself, and no speed-up of another to it is known."
+    best = max(records(known), key=lambda row: row["prompts_per_s_speedup"])
+    said = (
+        f"{setting.label} is {role} itself. The best of those compared with it, {arm_label(best['label'])}: "
+    )
+    return said + _speedup(best, known["arm_id"].nunique())
 
 
 def _fastest(report: Report, best: Row, count: int, speeds: pd.DataFrame) -> str:
@@ -113,18 +156,27 @@ def _knobs(report: Report, run: str) -> str:
 
 
 def _close(best: Row, speeds: pd.DataFrame) -> str:
-    """Settings whose interval against the reference run overlaps with the best one's."""
-    intervals = speeds[speeds["against"] == "reference"].dropna(subset=["prompts_per_s_low"])
-    mine = intervals[intervals["arm_id"] == best["arm_id"]]
+    """Settings that the best one cannot be told from by intervals of ratios to the reference run.
+
+    Where it is the reference itself, or only a matched baseline, those whose ratio to it may be 1 or more.
+    """
+    known = speeds[speeds["against"].isin(_KINDS)].dropna(subset=["prompts_per_s_low"])
+    to_reference = known[known["against"] == "reference"]
+    mine = to_reference[to_reference["arm_id"] == best["arm_id"]]
     if mine.empty:
+        rivals = known[(known["other_arm_id"] == best["arm_id"]) & (known["prompts_per_s_high"] >= 1)]
+        one, more = (
+            "interval of the ratio of {} to it reaches 1",
+            "intervals of the ratios of {} to it reach 1",
+        )
+    else:
+        near = to_reference["prompts_per_s_high"] >= mine["prompts_per_s_low"].iloc[0]
+        rivals = to_reference[near & (to_reference["arm_id"] != best["arm_id"])]
+        one, more = "interval of {} overlaps its", "intervals of {} overlap its"
+    names = list(dict.fromkeys(arm_label(label) for label in rivals["label"]))
+    if not names:
         return ""
-    low = mine["prompts_per_s_low"].iloc[0]
-    rivals = intervals[(intervals["prompts_per_s_high"] >= low) & (intervals["arm_id"] != best["arm_id"])]
-    if rivals.empty:
-        return ""
-    names = _listed([arm_label(label) for label in rivals["label"]])
-    said = "intervals of {} overlap its" if len(rivals) > 1 else "interval of {} overlaps its"
-    return f"; the 95 % {said.format(names)}"
+    return f"; the 95 % {(more if len(names) > 1 else one).format(_listed(names))}"
 
 
 def _speedup(row: Row, count: int) -> str:
@@ -152,23 +204,26 @@ def _accuracy(report: Report, setting: _Setting, against: str | None) -> str:
     of_setting = default_filter_rows(report.arm_deltas[report.arm_deltas["arm"] == setting.key])
     there = [kind for kind in (against, *_KINDS) if kind and (of_setting["against"] == kind).any()]
     if not there:
-        return _untested(report, setting.label)
+        return _untested(report, setting)
     rows = of_setting[of_setting["against"] == there[0]]
     name = f"{opponent_name(there[0])}, {arm_label(rows['other_label'].iloc[0])}"
     tested = rows[rows["verdict"] != "refused"]
     if tested.empty:
         return f"{setting.label} may not be compared with {name}: {_refusal(report, setting, there[0])}."
-    scopes = " and ".join(
-        f"about {scope}" if scope == ONE_SEED else f"over {scope}" for scope in tested["scope"].unique()
-    )
     several = rows["task"].nunique() > 1
     verdicts = [
         _verdict(word, part, report.margin_points, several_tasks=several)
         for word in _VERDICTS
         if len(part := rows[rows["verdict"] == word])
     ]
-    said = f"{setting.label} against {name}: {'; '.join(verdicts)} ({scopes})"
+    said = f"{setting.label} against {name}: {'; '.join(verdicts)} ({_scopes(tested)})"
     return f"{said}. {_meaning(report, setting, tested)}"
+
+
+def _scopes(tested: pd.DataFrame) -> str:
+    """`about these checkpoints`, `over 3 seeds`: what verdicts speak of."""
+    words = tested["scope"].unique()
+    return " and ".join(f"about {scope}" if scope == ONE_SEED else f"over {scope}" for scope in words)
 
 
 def _verdict(word: str, part: pd.DataFrame, margin_points: float, *, several_tasks: bool) -> str:
@@ -209,13 +264,46 @@ def _refusal(report: Report, setting: _Setting, against: str) -> str:
     return str(deltas.loc[mine, "refusal"].dropna().iloc[0])
 
 
-def _untested(report: Report, label: str | None = None) -> str:
+def _untested(report: Report, setting: _Setting | None = None) -> str:
+    """Why nothing is said of what a setting cost, or any of them."""
     if report.deltas.empty:
         return "Nothing has been evaluated against anything: what speed costs in accuracy was not tested."
+    if setting and (role := _role(report, setting)):
+        return f"{setting.label} is {role} itself: in accuracy, too, others are compared with it."
+    never = f"{setting.label} has not" if setting else "No setting has"
     return (
-        f"{label or 'No setting'} has not been evaluated against a matched baseline or the reference run: "
-        "what it costs in accuracy was not tested."
+        f"{never} been evaluated against a matched baseline or the reference run: what speed costs in "
+        "accuracy was not tested."
     )
+
+
+def _accuracy_of_all(report: Report) -> str:
+    """How many comparisons came to each verdict, where no setting is singled out by its speed."""
+    finished = report.finished["arm_id"].fillna(report.finished["run_name"])
+    table = default_filter_rows(report.arm_deltas[report.arm_deltas["arm"].isin(finished)])
+    there = [kind for kind in (*_KINDS, "base") if (table["against"] == kind).any()]
+    if not there:
+        return _untested(report)
+    rows = table[table["against"] == there[0]]
+    settings = rows["arm"].nunique()
+    tested = rows[rows["verdict"] != "refused"]
+    found = rows["verdict"].value_counts()
+    verdicts = ", ".join(f"{found[word]:,} {word}" for word in _VERDICTS if word in found)
+    said = (
+        f"{counted(len(rows), 'comparison')} of {counted(settings, 'setting')} with "
+        f"{opponent_name(there[0], settings)}: {verdicts}"
+    )
+    if (open_ := rows[rows["verdict"] == "inconclusive"]).size:
+        missed = unseen(open_["detectable_points"].min(), open_["detectable_points"].max())
+        said += f", where {missed} would have been missed one time in five or more"
+    if tested.empty:
+        return f"{said}. What speed costs in accuracy was not tested."
+    said += f" ({_scopes(tested)})"
+    if there[0] == "base":
+        return f"{said}. {_untested(report)}"
+    if (tested["verdict"] == "worse").any():
+        return f"{said}. A loss of accuracy is shown."
+    return f"{said}. No loss of accuracy is shown, which does not rule one out."
 
 
 def _of_published(report: Report) -> Headline:
@@ -238,15 +326,24 @@ def _of_published(report: Report) -> Headline:
     pairs = report.published_speedups.dropna(subset=["prompts_per_s_speedup"])
     against = _best_kind(pairs, "run_name", _Setting(best["run_name"], best["label"]))
     if against is None:
-        return Headline(fastest, f"{best['label']}: {_ALONE}", _accuracy(report, setting, None))
+        others = pairs[(pairs["other_run"] == best["run_name"]) & pairs["against"].isin(_KINDS)]
+        if others.empty:
+            return Headline(fastest, _alone(report, setting, others), _accuracy(report, setting, None))
+        row = max(records(others), key=lambda row: row["prompts_per_s_speedup"])
+        itself = f"{setting.label} is {_role(report, setting)} itself. The best of those compared with it, "
+        return Headline(fastest, itself + _published_speedup(row), _accuracy(report, setting, None))
     row = records(pairs[(pairs["run_name"] == best["run_name"]) & (pairs["against"] == against)])[0]
+    return Headline(fastest, _published_speedup(row), _accuracy(report, setting, against))
+
+
+def _published_speedup(row: Row) -> str:
+    """The ratio to an opponent, and what its rounding allows."""
     value, ends = published_ratio(row, "prompts_per_s_speedup")
-    speedup = (
-        f"{best['label']}: {value} the prompts a second of {opponent_name(against)}, {row['other_label']} "
-        f"(rounding allows {ends}; published without steps, so there is no confidence interval and "
-        "no test)."
+    return (
+        f"{row['label']}: {value} the prompts a second of {opponent_name(row['against'])}, "
+        f"{row['other_label']} (rounding allows {ends}; published without steps, so there is no confidence "
+        "interval and no test)."
     )
-    return Headline(fastest, speedup, _accuracy(report, setting, against))
 
 
 def _listed(words: Sequence[str], most: int = _NAMED) -> str:

@@ -19,6 +19,9 @@ X_AXES = {
 }
 """Columns that a course can be drawn against, and what they are."""
 
+MOST_ARMS, MOST_SEEDS = 12, 120
+"""Arms that are told apart in one figure, and runs that are read for them."""
+
 _ARMS = """
     drawn AS (
         SELECT run_name, coalesce(arm_id, run_name) AS arm_id, label, position
@@ -41,6 +44,29 @@ _ARMS = """
 """
 _MEANS = "avg(prompts) AS prompts, avg(tokens) AS tokens, avg(hours) AS hours"
 _ORDER = "ORDER BY position NULLS LAST, run_name, step"
+
+
+def first_seeds(experiments: pd.DataFrame) -> tuple[list[str], str]:
+    """The runs that a figure of curves is of, the first seeds of the first arms, and what is left out.
+
+    Args:
+        experiments: rows of view `run_summary`, in the plan's order.
+
+    Returns:
+        Their names, and what is left out in words; empty where these are all.
+    """
+    planned = experiments[experiments["state"] != "infeasible"]
+    arm = planned["arm_id"].fillna(planned["run_name"])
+    arms = arm.unique()[:MOST_ARMS]
+    each = MOST_SEEDS // max(1, len(arms))
+    kept = arm.isin(arms) & (planned.groupby(arm).cumcount() < each)
+    left_out = (
+        ""
+        if kept.all()
+        else f"Of {arm.nunique():,} arms with {len(planned):,} runs the first {len(arms)} are drawn, of each "
+        f"at most {each} seeds"
+    )
+    return list(planned.loc[kept, "run_name"]), left_out
 
 
 def reward_curves_table(store: Store, sweep: str, runs: Sequence[str], window: int) -> pd.DataFrame:

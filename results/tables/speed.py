@@ -12,6 +12,8 @@ from results.store import Store
 
 REWARD_WINDOW_STEPS = WINDOW_STEPS
 """Trailing mean over which a reward counts as reached."""
+NOT_COMPARABLE = "†"
+"""How a ratio of step times is marked whose steps train different numbers of prompts."""
 ONE_RUN = "within this run"
 """Scope of an interval that speaks of the runs at hand only."""
 

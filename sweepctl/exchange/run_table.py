@@ -1,5 +1,6 @@
 """`--runs TABLE.yaml`: knobs and times of runs that were made elsewhere; every error names its line."""
 
+import re
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.paths import LONGEST_NAME, is_run_name
 from trainer.settings import PositiveFloat, Settings
+
+_MARKUP = re.compile(r"[<>&\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What figures, which show labels, would take for tags or for the end of a line."""
 
 
 def _summarized(value: Any) -> Any:  # noqa: ANN401 - raw YAML
@@ -180,6 +184,12 @@ def _name_problems(table: RunTable, source: Source) -> Iterator[Problem]:
                 message = (
                     f"run_name: letters, digits, '.', '_', '-', at most {LONGEST_NAME} of them, and no name "
                     f"of a sweep's own files; found {value!r}"
+                )
+                yield Problem(place, message)
+            if key == "label" and value is not None and (found := _MARKUP.search(value)):
+                message = (
+                    f"label: figures would take {found[0]!r} for markup; leave out '<', '>', '&', new lines "
+                    f"and control characters; found {value!r}"
                 )
                 yield Problem(place, message)
             if value in lines:

@@ -23,6 +23,9 @@ SWEEPS = {
     "unlearned": {"learns": False, "seed": 5, "arms": REFERENCE_ARMS[:2]},
     "begun": {"finished": False, "arms": REFERENCE_ARMS[3:]},
     "partial": {"finished": False},
+    "reference": {"steps": 24, "arms": (REFERENCE_ARMS[0], REFERENCE_ARMS[2])},
+    "references": {"seeds": (0, 1, 2), "arms": (REFERENCE_ARMS[0], REFERENCE_ARMS[2])},
+    "baseline": {"arms": (REFERENCE_ARMS[2], REFERENCE_ARMS[4])},
 }
 
 
@@ -39,6 +42,14 @@ def reports(tmp_path_factory):
 def imported(tmp_path_factory):
     runs = tmp_path_factory.mktemp("imported") / "runs"
     import_folder(runs, REFERENCE / "eval_results", name="gsm8k", runs=RUN_TABLE, as_json=False)
+    ingest(runs)
+    return build_report(Store(runs))
+
+
+@pytest.fixture(scope="module")
+def evaluated_only(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("evaluated") / "runs"
+    import_folder(runs, REFERENCE / "eval_results", name="ev", runs=None, as_json=False)
     ingest(runs)
     return build_report(Store(runs))
 
@@ -266,3 +277,108 @@ class TestPublished:
     def test_a_run_without_a_pair_has_no_speedup(self, imported):
         alone = replace(imported, published_speedups=imported.published_speedups.head(0))
         assert headline(alone).speedup.endswith("so no speed-up to speak of.")
+
+
+class TestWithoutSpeeds:
+    def test_runs_that_succeeded_are_not_called_unfinished(self, evaluated_only):
+        assert set(evaluated_only.experiments["state"]) == {"succeeded"}
+        lines = headline(evaluated_only)
+        assert lines.fastest == (
+            "No finished run has a speed on record: which setting is the fastest is not known."
+        )
+        assert lines.speedup == "There are no two speeds to compare."
+
+    def test_accuracy_is_told_against_the_base_model_and_no_stronger(self, evaluated_only):
+        said = headline(evaluated_only).accuracy
+        assert said.startswith("6 comparisons of 2 settings with their base models: 6 inconclusive, where ")
+        assert said.endswith(
+            "No setting has been evaluated against a matched baseline or the reference run: what speed costs "
+            "in accuracy was not tested."
+        )
+
+    @pytest.mark.parametrize(
+        ("verdict", "meaning"),
+        [
+            ("worse", "6 worse (about these checkpoints). A loss of accuracy is shown."),
+            (
+                "equivalent",
+                "6 equivalent (about these checkpoints). No loss of accuracy is shown, which does not rule "
+                "one out.",
+            ),
+            ("refused", "6 refused. What speed costs in accuracy was not tested."),
+        ],
+    )
+    def test_against_an_opponent_it_says_what_was_shown(self, evaluated_only, verdict, meaning):
+        table = evaluated_only.arm_deltas.assign(against="reference", verdict=verdict)
+        said = headline(replace(evaluated_only, arm_deltas=table)).accuracy
+        assert said == f"6 comparisons of 2 settings with the reference run: {meaning}"
+
+    def test_nothing_evaluated_is_not_tested(self, evaluated_only):
+        none = {name: getattr(evaluated_only, name).head(0) for name in ("deltas", "arm_deltas")}
+        assert headline(replace(evaluated_only, **none)).accuracy.startswith("Nothing has been evaluated")
+
+
+def fastest_one(report, label):
+    """The report with one arm's speed above all others."""
+    arms = report.arms.copy()
+    arms.loc[arms["arm_id"] == arm_of(report, label), "prompts_per_s"] = 99.0
+    return replace(report, arms=arms)
+
+
+class TestTheFastestIsWhatOthersAreComparedWith:
+    def test_the_reference_is_told_with_the_best_of_the_others(self, reports):
+        report = reports["reference"]
+        row = report.speedups.set_index(["label", "against"]).loc[("Exp3", "reference")]
+        lines = headline(report)
+        assert lines.speedup.startswith(
+            "Exp1 is the reference run itself. The best of those compared with it, Exp3: "
+            f"{row['prompts_per_s_speedup']:.2f}x the prompts a second of the reference run, Exp1 "
+            f"(95 % {row['prompts_per_s_low']:.2f}–{row['prompts_per_s_high']:.2f}, within this run): "
+        )
+        assert lines.accuracy == (
+            "Exp1 is the reference run itself: in accuracy, too, others are compared with it."
+        )
+
+    def test_over_seeds_too(self, reports):
+        said = headline(fastest_one(reports["references"], "Exp1")).speedup
+        assert said.startswith("Exp1 is the reference run itself. The best of those compared with it, Exp3: ")
+        assert ", over 3 seeds): " in said
+
+    def test_so_is_a_matched_baseline(self, reports):
+        lines = headline(fastest_one(reports["baseline"], "Exp3"))
+        assert lines.speedup.startswith("Exp3 is a matched baseline itself. The best of those ")
+        assert lines.accuracy.startswith("Exp3 is a matched baseline itself: ")
+
+    def test_both_are_told_and_each_setting_counted_once(self, reports):
+        said = headline(fastest_one(reports["one"], "Exp1")).speedup
+        assert said.startswith(
+            "Exp1 is the reference run and a matched baseline itself. The best of those compared with it, "
+            "Exp2: "
+        )
+
+    def test_where_the_others_have_no_speed_there_is_no_ratio(self, reports):
+        report = fastest_one(reports["reference"], "Exp1")
+        begun = report.experiments.assign(
+            state=report.experiments["state"].where(report.experiments["label"] != "Exp3", "running")
+        )
+        said = headline(replace(report, experiments=begun, arm_speedups=report.arm_speedups.head(0))).speedup
+        assert said == "Exp1 is the reference run itself, and no speed-up of another to it is known."
+
+    @pytest.mark.parametrize(("high", "overlaps"), [(0.99, False), (1.0, True), (1.2, True)])
+    def test_rivals_are_those_whose_ratio_to_it_may_be_one(self, reports, high, overlaps):
+        report = fastest_one(reports["reference"], "Exp1")
+        table = report.speedups.assign(prompts_per_s_high=high)
+        said = headline(replace(report, speedups=table)).fastest
+        assert said.endswith("; the 95 % interval of the ratio of Exp3 to it reaches 1.") == overlaps
+
+    def test_of_published_figures_it_is_told_with_their_rounding(self, imported):
+        table = imported.published_speed.copy()
+        columns = ["prompts_per_s", "prompts_per_s_low", "prompts_per_s_high"]
+        table.loc[table["label"] == "Exp1", columns] = 9.0
+        lines = headline(replace(imported, published_speed=table))
+        assert lines.speedup == (
+            "Exp1 is the reference run and a matched baseline itself. The best of those compared with it, "
+            "Exp2: 1.46x the prompts a second of its matched baseline, Exp1 (rounding allows 1.460–1.468; "
+            "published without steps, so there is no confidence interval and no test)."
+        )
+        assert lines.accuracy.startswith("Exp1 is the reference run and a matched baseline itself: ")

@@ -16,7 +16,6 @@ from results.ingest import ingest
 from results.statistics.rates import log_rate, rate_ratio
 from results.store import Store, records
 from results.tables.speed import REWARD_WINDOW_STEPS, overlapping_runs, speedup_table
-from results.tables.steps import step_summary_table
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def test_summary_equals_the_raw_trace(sweep):
 
 def test_percentiles_of_step_times_are_numpys(sweep):
     folder, store = sweep
-    table = step_summary_table(store, "staleness")
+    table = store.query("SELECT * FROM step_summary WHERE sweep = 'staleness' ORDER BY position")
     assert list(table["label"]) == ["Exp1", "Exp2", "Exp3", "Exp4", "Exp5"]
     for row in table.to_dict("records"):
         walls = np.array([step["wall_s"] for step in raw_steps(folder, row["run_name"])])

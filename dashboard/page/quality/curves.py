@@ -4,14 +4,12 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.data import View
-from dashboard.shown import MOST_RUNS, show_figure
+from dashboard.shown import show_figure
 from results.figures.colours import arm_styles
 from results.figures.quality import training_curves
 from results.figures.thinning import MOST_POINTS, thinned_by_run
-from results.tables.curves import X_AXES, held_out_curves_table
+from results.tables.curves import X_AXES, first_seeds, held_out_curves_table
 
-MOST_SEEDS = 120
-"""Runs that are read: of as many arms as are told apart, so many seeds in all."""
 _MOST_DOTS = 200
 """Of one run."""
 _WINDOWS = ("1", "5", "10", "20")
@@ -54,19 +52,11 @@ def show_curves(view: View) -> None:
 
 
 def _first_seeds(view: View) -> tuple[str, ...]:
-    """The runs read: the first seeds of the first arms. Says so where these are not all."""
-    planned = view.experiments[view.experiments["state"] != "infeasible"]
-    arm = planned["arm_id"].fillna(planned["run_name"])
-    arms = arm.unique()[:MOST_RUNS]
-    each = MOST_SEEDS // max(1, len(arms))
-    kept = arm.isin(arms) & (planned.groupby(arm).cumcount() < each)
-    if not kept.all():
-        st.info(
-            f"Of {arm.nunique():,} arms with {len(planned):,} runs the first {len(arms)} are drawn, of each "
-            f"at most {each} seeds; the filter in the sidebar chooses others.",
-            icon=":material/filter_alt:",
-        )
-    return tuple(planned.loc[kept, "run_name"])
+    """The runs read. Says so where these are not all."""
+    runs, left_out = first_seeds(view.experiments)
+    if left_out:
+        st.info(f"{left_out}; the filter in the sidebar chooses others.", icon=":material/filter_alt:")
+    return tuple(runs)
 
 
 def _rewards(view: View, curves: pd.DataFrame, x: str, window: int) -> None:

@@ -112,7 +112,10 @@ def _one_question(view: View, row: dict[str, Any], flips: pd.DataFrame) -> None:
         st.info(f"The texts are not there: {escaped(str(error.filename))} cannot be read ({error.strerror}).")
         return
     if mine is None or other is None:
-        st.info("The samples do not have this question any more; `sweepctl ingest` reads them again.")
+        st.info(
+            "The samples have no line of this question that can be read: `sweepctl ingest` reads them again, "
+            "and says how many lines are in quarantine."
+        )
         return
     _question(mine)
     for place, label, sample, answer, right in zip(

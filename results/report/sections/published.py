@@ -8,7 +8,6 @@ from results.files.comparisons import OPPONENTS
 from results.report.build import Report
 from results.report.cells import (
     NONE,
-    NOT_COMPARABLE,
     Row,
     duration,
     published_ratio,
@@ -18,6 +17,7 @@ from results.report.cells import (
 from results.report.compared import opponents
 from results.report.document import Cells, Rows, Sheet
 from results.store import records
+from results.tables.speed import NOT_COMPARABLE
 
 _ROUNDING = "Brackets: what the rounding of the published figures allows, which is no confidence interval."
 

@@ -8,7 +8,6 @@ from results.files.comparisons import OPPONENTS
 from results.report.build import Report
 from results.report.cells import (
     NONE,
-    NOT_COMPARABLE,
     Row,
     duration,
     durations,
@@ -21,7 +20,7 @@ from results.report.compared import opponents
 from results.report.document import Cells, Rows, Section, Sentences, Sheet
 from results.report.sections.published import published_speed_sheets, published_step_times_sheet
 from results.store import records
-from results.tables.speed import REWARD_WINDOW_STEPS
+from results.tables.speed import NOT_COMPARABLE, REWARD_WINDOW_STEPS
 
 
 def speed_sections(report: Report) -> Iterator[Section]:
