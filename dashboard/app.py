@@ -24,6 +24,9 @@ from dashboard.shown import escaped
 from results.report.build import Report
 from results.store import StoreError
 
+_ASKED_KEY = "asked"
+"""Of the sweep that the address named, and the one that is shown for it."""
+
 
 def main() -> None:
     """Draws the page that the address asks for."""
@@ -44,6 +47,7 @@ def main() -> None:
             st.markdown(f":material/deployed_code: **{escaped(subject(report))}**")
         follow(runs_dir, mtime, report.experiments if report else None)
     if report:
+        _say_if_another(report.sweep)
         st.caption(f"{escaped(report.sweep)} · **{escaped(subject(report))}**")
     try:
         page.run()
@@ -78,12 +82,18 @@ def _select(runs_dir: Path, mtime: float | None) -> str | None:
     asked = st.query_params.get(SWEEP_KEY)
     if st.session_state.get(SWEEP_KEY) not in names:
         st.session_state[SWEEP_KEY] = asked if asked in names else names[0]
-        if asked is not None and asked not in names:
-            st.sidebar.warning(f"There is no sweep {escaped(asked)}: this is the most recent.")
+        st.session_state[_ASKED_KEY] = (asked, st.session_state[SWEEP_KEY])
     sweep = st.sidebar.selectbox("Sweep", names, key=SWEEP_KEY, persist_state="session")
     # Also for the most recent, so that a link still means this sweep when there is a newer one.
     st.query_params[SWEEP_KEY] = sweep
     return sweep
+
+
+def _say_if_another(sweep: str) -> None:
+    """That the address named a sweep that is not there, as long as the one in its place is shown."""
+    asked, shown = st.session_state.get(_ASKED_KEY, (None, sweep))
+    if asked is not None and asked != shown == sweep:
+        st.warning(f"There is no sweep {escaped(asked)} here: this is {escaped(sweep)}, the most recent.")
 
 
 def _page(

@@ -62,14 +62,13 @@ def choose_rows(
     return chosen
 
 
-def forget_what_is_not_finite(*parameters: str) -> None:
-    """Takes infinities out of the address before number inputs bound to these parameters are drawn.
+def number_binding(parameter: str) -> Literal["query-params"] | None:
+    """How a number input keeps its value in the address; None, so that it ignores it, where that is infinite.
 
     Streamlit drops what is no number or outside the bounds, but fails to make an integer of `1e400`.
     """
-    for parameter in parameters:
-        if not all(map(_may_be_finite, st.query_params.get_all(parameter))):
-            del st.query_params[parameter]
+    finite = all(map(_may_be_finite, st.query_params.get_all(parameter)))
+    return "query-params" if finite else None
 
 
 def _may_be_finite(text: str) -> bool:

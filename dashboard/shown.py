@@ -16,16 +16,16 @@ MOST_RUNS = 12
 """So many runs are told apart in one figure."""
 _PLOTLY = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 _ROW_PX, _MOST_ROWS = 35, 24
-_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$:]|^[-+]")
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$:]|(?:^|(?<=^ ))[-+]")
 """Also a dash or a plus that would begin a list."""
-_NUMBERED = re.compile(r"^(\d+)([.)])")
+_NUMBERED = re.compile(r"^( ?\d+)([.)])")
 _WHOLE_WORDS = re.compile(
     r"""
     (?::(?=(?:material/)?[\w+-]+:)     # an icon, an emoji
-    |https?:(?=//)|www(?=\.)          # a link
-    |(?<!\S)<?-(?=[->](?!\S))         # -> <-> --, which become arrows and a dash
-    |(?<!\S)[<>~](?=[=-](?!\S)))      # <- <= >= ~=
-    |(?=@[\w-]+\.\w)                  # an address
+    |https?:(?=//)|www(?=\.)           # a link
+    |(?<!\S)<?-(?=[->](?!\S))          # -> <-> --, which become arrows and a dash
+    |(?<!\S)[<>~](?=[=-](?!\S)))       # <- <= >= ~=
+    |(?=@[\w-]+\.\w)                   # a mail address
     """,
     re.VERBOSE | re.IGNORECASE,
 )

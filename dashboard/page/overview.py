@@ -25,6 +25,8 @@ def show(view: View) -> None:
     show_running(view.experiments)
     report = view.report
     st.subheader("Verdict")
+    if len(view.runs) < len(report.experiments):
+        st.caption("The verdict and the sentences below are of the whole sweep, whatever the filter leaves.")
     _verdict(report)
     if report.notices:
         st.warning("\n".join(f"- {escaped(notice)}" for notice in report.notices))

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.choice import choose_rows, forget_what_is_not_finite
+from dashboard.choice import choose_rows, number_binding
 from dashboard.data import View
 from dashboard.shown import Columns, download, escaped, number, show_figure, show_table, text
 from results.figures.rollouts import MOST_TOKENS, token_strip
@@ -123,7 +123,6 @@ def _between(
     table: pd.DataFrame, column: str, name: str, step: float, slots: Sequence[DeltaGenerator]
 ) -> "pd.Series[bool]":
     """Draws two bounds that may be left open; the rows within them."""
-    forget_what_is_not_finite(f"{column}_from", f"{column}_to")
     kept = pd.Series(data=True, index=table.index)
     for slot, end in zip(slots, ("from", "to"), strict=True):
         bound = slot.number_input(
@@ -131,7 +130,7 @@ def _between(
             value=None,
             step=step,
             key=f"{column}_{end}",
-            bind="query-params",
+            bind=number_binding(f"{column}_{end}"),
             placeholder="any",
         )
         if bound is not None:
@@ -145,7 +144,6 @@ def _choose_group(view: View, paths: RunPaths, left: pd.DataFrame, kept: int) ->
     pages = -(-len(left) // PAGE_ROWS)
     page = 1
     if pages > 1:
-        forget_what_is_not_finite("page")
         page = int(
             st.number_input(
                 f"Page, of {pages:,}",
@@ -153,7 +151,7 @@ def _choose_group(view: View, paths: RunPaths, left: pd.DataFrame, kept: int) ->
                 value=1,
                 step=1,
                 key="page",
-                bind="query-params",
+                bind=number_binding("page"),
                 width=160,
             )
         )

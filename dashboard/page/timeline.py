@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.choice import forget_what_is_not_finite
+from dashboard.choice import number_binding
 from dashboard.data import View
 from dashboard.page.step_times import why_no_steps
 from dashboard.shown import show_figure, show_sentences
@@ -68,10 +68,13 @@ def _choose(view: View, runs: Mapping[str, _Row]) -> tuple[tuple[str, ...], int,
         for column, key, run in zip(columns[:2], titles, _first_pair(view, order), strict=True)
     ]
     titles = {"from_step": "From step", "to_step": "To step"}
-    forget_what_is_not_finite(*titles)
     # Without a greatest value: it would grow while a run goes on.
     ends = [
-        int(column.number_input(titles[key], min_value=0, value=value, step=1, key=key, bind="query-params"))
+        int(
+            column.number_input(
+                titles[key], min_value=0, value=value, step=1, key=key, bind=number_binding(key)
+            )
+        )
         for column, key, value in zip(
             columns[2:], titles, _first_range([runs[run] for run in chosen]), strict=True
         )

@@ -217,7 +217,19 @@ def _accuracy(report: Report, setting: _Setting, against: str | None) -> str:
         if len(part := rows[rows["verdict"] == word])
     ]
     said = f"{setting.label} against {name}: {'; '.join(verdicts)} ({_scopes(tested)})"
-    return f"{said}. {_meaning(report, setting, tested)}"
+    return f"{said}. {_meaning(report, setting, tested)}{_losses_elsewhere(report, of_setting, there[0])}"
+
+
+def _losses_elsewhere(report: Report, of_setting: pd.DataFrame, told: str) -> str:
+    """What it lost against the other kind of opponent: an equal twin is not the whole of it."""
+    twins = set(of_setting.loc[of_setting["against"] == told, "other_label"])
+    others = of_setting[of_setting["against"].isin(_KINDS) & ~of_setting["other_label"].isin(twins)]
+    worse = others[others["verdict"] == "worse"]
+    if worse.empty:
+        return ""
+    name = f"{opponent_name(worse['against'].iloc[0])}, {arm_label(worse['other_label'].iloc[0])}"
+    words = _verdict("worse", worse, report.margin_points, several_tasks=worse["task"].nunique() > 1)
+    return f" But against {name}, it is {words}."
 
 
 def _scopes(tested: pd.DataFrame) -> str:

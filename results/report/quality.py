@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from results.files.comparisons import OPPONENTS
-from results.report.cells import p_text, unseen
+from results.report.cells import counted, p_text, unseen
 from results.report.compared import between_arms, compared_accuracies, have_several_seeds, opponents
 from results.statistics.proportions import LEVEL
 from results.store import records
@@ -89,11 +89,11 @@ def decided(part: pd.DataFrame) -> Iterator[str]:
         chosen = part[part["verdict"] == word]
         if len(chosen) > _NAMED:
             name = OPPONENTS[str(chosen["against"].iloc[0])]
-            runs = chosen["run_name"].nunique()
-            yield (
-                f"{len(chosen):,} of {len(part):,} comparisons with the {name} are {word}, "
-                f"of {runs:,} {'run' if runs == 1 else 'runs'}."
-            )
+            labels = list(chosen["label"].unique())
+            runs = f"of {counted(len(labels), 'run')}"
+            if len(labels) <= _NAMED:
+                runs += f": {', '.join(labels)}"
+            yield f"{len(chosen):,} of {len(part):,} comparisons with the {name} are {word}, {runs}."
             continue
         for row in records(chosen):
             yield (

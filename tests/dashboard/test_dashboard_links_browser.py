@@ -41,8 +41,34 @@ def test_what_an_address_says_is_neither_markup_nor_sql(visit, text):
     page = visit(f"/?sweep={quote(text)}&run={quote(text)}&only={quote(text)}")
     assert page.title() != "taken"
     assert page.locator('[data-testid="stException"]').count() == 0
-    assert page.get_by_text(text, exact=False).count() == 1  # said as it stands: there is no such sweep
+    said = page.locator('[data-testid="stAlert"]').filter(has_text="There is no sweep").inner_text()
+    assert text in said.replace("\u2060", "")  # word joiners, which take no room
     assert parameters(page)["sweep"] == ["fresh"]
+
+
+@pytest.mark.parametrize(
+    ("path", "titles"),
+    [
+        ("/rollouts?sweep=staleness&step_from=1e400&reward_mean_to=-inf", ("Step from", "Mean reward to")),
+        ("/rollouts?sweep=staleness&step_to=2&step_to=inf&page=inf", ("Step to",)),
+        ("/timeline?sweep=staleness&from_step=inf&to_step=1e400", ("From step", "To step")),
+    ],
+)
+def test_infinities_in_an_address_are_ignored(visit, path, titles):
+    def values():
+        return [page.get_by_label(title, exact=True).input_value() for title in titles]
+
+    page = visit(path.split("&")[0])
+    shown = values()
+    page = visit(path)
+    assert page.locator('[data-testid="stException"]').count() == 0
+    assert page.locator('[data-testid="stPlotlyChart"]').count() == 1
+    assert values() == shown
+    page.get_by_label(titles[0], exact=True).fill("1")
+    page.keyboard.press("Enter")
+    settle(page)
+    assert page.locator('[data-testid="stException"]').count() == 0
+    assert values()[0] == "1"
 
 
 def test_a_figure_saved_as_html_shows_itself_without_a_network(visit, chromium, tmp_path):
@@ -60,6 +86,18 @@ def test_a_figure_saved_as_html_shows_itself_without_a_network(visit, chromium, 
     assert set(drawn) <= set(saved.locator(".main-svg text").all_inner_texts())
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     saved.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_light_or_dark_as_the_browser_is(chromium, address, scheme):
+    context = chromium.browser.new_context(color_scheme=scheme)
+    page = context.new_page()
+    page.goto(address)
+    settle(page)
+    colour = page.locator('[data-testid="stApp"]').evaluate("app => getComputedStyle(app).backgroundColor")
+    channels = [int(channel) for channel in colour.removeprefix("rgb(").rstrip(")").split(",")]
+    assert (min(channels) > 200) if scheme == "light" else (max(channels) < 60)
+    context.close()
 
 
 def test_only_this_machine_can_connect(address):

@@ -236,6 +236,16 @@ class TestAccuracy:
         assert said in accuracy
         assert accuracy.endswith(f" (about these checkpoints). {meaning}")
 
+    def test_a_loss_against_another_opponent_is_no_less_said(self, reports):
+        deltas = reports["one"].arm_deltas.copy()
+        other = (deltas["label"] == "Exp2") & (deltas["against"] == "reference")
+        deltas.loc[other, ["other_label", "verdict", "delta_points"]] = ["Exp3", "worse", -6.0]
+        accuracy = headline(replace(reports["one"], arm_deltas=deltas)).accuracy
+        assert accuracy.startswith("Exp2 against its matched baseline, Exp1: ")
+        assert accuracy.endswith(
+            " But against the reference run, Exp3, it is worse at 0, 4 and 8 shots, by -6.00 points."
+        )
+
     def test_over_seeds_is_said(self, reports):
         assert " (over 3 seeds). " in headline(reports["three"]).accuracy
 

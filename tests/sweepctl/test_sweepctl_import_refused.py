@@ -138,6 +138,9 @@ TABLES = {
     "runs:\n- run_name: sweep.json": ":2: run_name: letters, digits",
     "runs:\n- run_name: .lock": ":2: run_name: letters, digits",
     "runs:\n- run_name: a\n- run_name: a": ":3: run_name 'a' is given twice; first on line 2",
+    "runs:\n- run_name: a\n  label: <b>x</b>": ":3: label: figures would take '<' for markup; leave out '<'",
+    "runs:\n- run_name: a\n  label: A & B": ":3: label: figures would take '&' for markup; leave out",
+    'runs:\n- run_name: a\n  label: "A\\nB"': ":3: label: figures would take '\\n' for markup; leave out",
     "runs:\n- run_name: a\n  evaluations: exp2": ":3: evaluations: no results of 'exp2'; did you",
     "base_model: bace\nruns:\n- run_name: a": ":1: base_model: no results of 'bace'; did you mean 'base'?",
     "runs:\n- run_name: a\n  accuracy: [{task: t, num_fewshot: 0, percent: 5, questions: 10, correct: 9}]": (
