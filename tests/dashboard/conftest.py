@@ -6,6 +6,7 @@ import shutil
 import time
 
 import pytest
+from factories.quality_factory import write_quality_sweep
 from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
 
 from results.ingest import ingest
@@ -26,6 +27,14 @@ def runs_dir(tmp_path_factory):
     for evaluations in [*(root / "fresh").glob("*/eval"), root / "fresh" / "base_models"]:
         shutil.rmtree(evaluations)
     ingest(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def quality_dir(tmp_path_factory):
+    """A sweep with seeds, samples with their texts, and held-out evaluations."""
+    root = tmp_path_factory.mktemp("quality")
+    write_quality_sweep(root)
     return root
 
 

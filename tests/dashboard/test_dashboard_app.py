@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from factories.page_factory import draw_page
 from streamlit.testing.v1 import AppTest
 
 from dashboard.live import age
@@ -24,29 +25,6 @@ def open_app(monkeypatch):
         return app
 
     return run
-
-
-def draw(page, runs_dir, sweep):
-    """One page by itself, for one sweep."""
-
-    def script(page, runs_dir, sweep):
-        import importlib
-        from pathlib import Path
-
-        from dashboard.data import View, load_report
-        from results.store import Store
-
-        mtime = Store(Path(runs_dir)).mtime
-        runs = load_report(Path(runs_dir), mtime, sweep).experiments["run_name"]
-        importlib.import_module(page).show(View(Path(runs_dir), mtime, sweep, tuple(runs)))
-
-    app = AppTest.from_function(
-        script,
-        kwargs={"page": page, "runs_dir": str(runs_dir), "sweep": sweep},
-        default_timeout=120,
-    ).run()
-    assert not app.exception
-    return app
 
 
 def commands(app):
@@ -113,14 +91,12 @@ def test_a_running_sweep_shows_how_far_it_has_come(open_app, runs_dir):
     assert any("Exp4 running, step 8 of 16; no sign of life" in warning.value for warning in app.warning)
 
 
-@pytest.mark.parametrize(
-    "page", ["dashboard.page.overview", "dashboard.page.step_times", "dashboard.page.quality.page"]
-)
+@pytest.mark.parametrize("page", ["overview", "step_times", "quality.page"])
 @pytest.mark.parametrize("sweep", ["partial", "fresh"])
 def test_every_page_shows_a_partial_sweep(page, sweep, runs_dir):
-    app = draw(page, runs_dir, sweep)
+    app = draw_page(page, runs_dir, sweep)
     unevaluated = any("Nothing has been evaluated yet" in info.value for info in app.info)
-    assert unevaluated == (page == "dashboard.page.quality.page" and sweep == "fresh")
+    assert unevaluated == (page == "quality.page" and sweep == "fresh")
 
 
 def test_before_the_first_step_pages_say_so(tmp_path, runs_dir):
@@ -128,21 +104,21 @@ def test_before_the_first_step_pages_say_so(tmp_path, runs_dir):
     planned.mkdir()
     (planned / "sweep.json").write_bytes((runs_dir / "partial" / "sweep.json").read_bytes())
     ingest(tmp_path)
-    draw("dashboard.page.overview", tmp_path, "partial")
-    for page in ("dashboard.page.step_times", "dashboard.page.quality.page"):
-        app = draw(page, tmp_path, "partial")
+    draw_page("overview", tmp_path, "partial")
+    for page in ("step_times", "quality.page"):
+        app = draw_page(page, tmp_path, "partial")
         assert any("No run has finished a step yet" in info.value for info in app.info)
 
 
 def test_the_steps_page_has_the_sentences_of_the_tests(runs_dir, report):
-    app = draw("dashboard.page.step_times", runs_dir, "staleness")
+    app = draw_page("step_times", runs_dir, "staleness")
     shown = "\n".join(block.value for block in app.markdown).replace("\\", "")
     for sentence in report.modes["sentence"]:
         assert sentence in shown
 
 
 def test_choosing_the_opponent_and_the_filter_changes_the_verdicts(runs_dir, report):
-    app = draw("dashboard.page.quality.page", runs_dir, "staleness")
+    app = draw_page("quality.page", runs_dir, "staleness")
 
     def verdicts():
         return next(table.value for table in app.dataframe if "verdict" in table.value)
@@ -163,11 +139,11 @@ def test_choosing_the_opponent_and_the_filter_changes_the_verdicts(runs_dir, rep
 
 def test_opponents_are_called_as_in_the_report(runs_dir, monkeypatch):
     monkeypatch.setitem(OPPONENTS, "reference", "yardstick")
-    quality = draw("dashboard.page.quality.page", runs_dir, "staleness")
+    quality = draw_page("quality.page", runs_dir, "staleness")
     assert quality.segmented_control(key="against").options == [
         *("base model", "matched baseline", "yardstick", "chosen run")
     ]
-    speed = draw("dashboard.page.speed.page", runs_dir, "staleness")
+    speed = draw_page("speed.page", runs_dir, "staleness")
     assert "yardstick" in speed.selectbox(key="baseline").options
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from factories.quality_factory import HELD_OUT, HTML, QUESTIONS, SWEEP, write_quality_sweep
-from streamlit.testing.v1 import AppTest
+from factories.page_factory import draw_page
+from factories.quality_factory import HELD_OUT, HTML, QUESTIONS, SWEEP
 
 from results.figures.colours import arm_styles
 from results.figures.quality import training_curves
@@ -17,39 +17,14 @@ INTERVAL = ["delta_points", "low", "high", "p_adjusted", "verdict"]
 
 
 @pytest.fixture(scope="module")
-def quality_dir(tmp_path_factory):
-    root = tmp_path_factory.mktemp("runs")
-    write_quality_sweep(root)
-    return root
-
-
-@pytest.fixture(scope="module")
 def report(quality_dir):
     return build_report(Store(quality_dir), SWEEP)
 
 
 @pytest.fixture
 def page(quality_dir):
-    def script(runs_dir, sweep, left):
-        from pathlib import Path
-
-        from dashboard.data import View, load_report
-        from dashboard.page.quality import page
-        from results.store import Store
-
-        mtime = Store(Path(runs_dir)).mtime
-        names = load_report(Path(runs_dir), mtime, sweep).experiments["run_name"]
-        page.show(View(Path(runs_dir), mtime, sweep, tuple(left or names)))
-
-    def draw(*, runs_dir=quality_dir, left=(), **query):
-        app = AppTest.from_function(
-            script, kwargs={"runs_dir": str(runs_dir), "sweep": SWEEP, "left": left}, default_timeout=120
-        )
-        for name, value in query.items():
-            app.query_params[name] = value
-        app.run()
-        assert not app.exception
-        return app
+    def draw(*, runs_dir=quality_dir, left=None, **query):
+        return draw_page("quality.page", runs_dir, SWEEP, left, **query)
 
     return draw
 

@@ -4,19 +4,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
-from factories.quality_factory import HTML, SWEEP, write_quality_sweep
+from factories.quality_factory import HTML, SWEEP
 
 from results.report.build import build_report
 from results.store import Store
 from results.tables.answers import flips_table
 from scripts.screenshots import dashboard, settle
-
-
-@pytest.fixture(scope="module")
-def quality_dir(tmp_path_factory):
-    root = tmp_path_factory.mktemp("runs")
-    write_quality_sweep(root)
-    return root
 
 
 @pytest.fixture(scope="module")

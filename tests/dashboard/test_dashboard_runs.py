@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
+from factories.page_factory import draw_page
 
 from results.figures.rollouts import MOST_TOKENS, TOKENS_A_ROW, token_strip
 from results.ingest import ingest
@@ -22,25 +22,8 @@ HOSTILE = "<img src=x onerror=alert(1)> **bold** `code` %{y} [link](http://x)"
 def draw(runs_dir):
     """One page by itself, as an address asks for it."""
 
-    def script(page, runs_dir, sweep, runs):
-        import importlib
-        from pathlib import Path
-
-        from dashboard.data import View, load_report
-        from results.store import Store
-
-        mtime = Store(Path(runs_dir)).mtime
-        names = runs or load_report(Path(runs_dir), mtime, sweep).experiments["run_name"]
-        importlib.import_module(page).show(View(Path(runs_dir), mtime, sweep, tuple(names)))
-
-    def go(page, sweep="staleness", runs=(), root=runs_dir, **query):
-        kwargs = {"page": f"dashboard.page.{page}", "runs_dir": str(root), "sweep": sweep, "runs": runs}
-        app = AppTest.from_function(script, kwargs=kwargs, default_timeout=120)
-        for name, value in query.items():
-            app.query_params[name] = value
-        app.run()
-        assert not app.exception
-        return app
+    def go(page, sweep="staleness", runs=None, root=runs_dir, **query):
+        return draw_page(page, root, sweep, runs, **query)
 
     return go
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from factories.page_factory import draw_page
 from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
-from streamlit.testing.v1 import AppTest
 
 from results.figures.colours import arm_styles
 from results.figures.speed import UNITS, in_unit, speedup_bars
@@ -43,27 +43,7 @@ def part(report):
 
 
 def draw(runs_dir, sweep, left=None, **query):
-    """The page for one sweep; `left` are the runs that the filter leaves, by default all."""
-
-    def script(runs_dir, sweep, left):
-        from pathlib import Path
-
-        from dashboard.data import View, load_report
-        from dashboard.page.speed.page import show
-        from results.store import Store
-
-        mtime = Store(Path(runs_dir)).mtime
-        every = load_report(Path(runs_dir), mtime, sweep).experiments["run_name"]
-        show(View(Path(runs_dir), mtime, sweep, tuple(every if left is None else left)))
-
-    app = AppTest.from_function(
-        script, kwargs={"runs_dir": str(runs_dir), "sweep": sweep, "left": left}, default_timeout=120
-    )
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+    return draw_page("speed.page", runs_dir, sweep, left, **query)
 
 
 def run_table(app):

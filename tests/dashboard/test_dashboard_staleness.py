@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
+from factories.page_factory import draw_page
 
 from results.figures.colours import OKABE_ITO, arm_styles
 from results.figures.staleness import (
@@ -26,26 +26,8 @@ from trainer.records import Fate
 
 @pytest.fixture
 def page(runs_dir):
-    def script(runs_dir, sweep, left):
-        from pathlib import Path
-
-        from dashboard.data import View, load_report
-        from dashboard.page import staleness
-        from results.store import Store
-
-        mtime = Store(Path(runs_dir)).mtime
-        names = load_report(Path(runs_dir), mtime, sweep).experiments["run_name"]
-        staleness.show(View(Path(runs_dir), mtime, sweep, tuple(left or names)))
-
-    def draw(sweep="staleness", *, left=(), root=runs_dir, **query):
-        app = AppTest.from_function(
-            script, kwargs={"runs_dir": str(root), "sweep": sweep, "left": left}, default_timeout=120
-        )
-        for name, value in query.items():
-            app.query_params[name] = value
-        app.run()
-        assert not app.exception
-        return app
+    def draw(sweep="staleness", *, left=None, root=runs_dir, **query):
+        return draw_page("staleness", root, sweep, left, **query)
 
     return draw
 

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from factories.page_factory import draw_page
 from factories.sweep_factory import REFERENCE_ARMS
-from streamlit.testing.v1 import AppTest
-from test_dashboard_app import draw
 
 from results.figures.colours import (
     FIRST_CYCLE_COLOUR,
@@ -210,7 +209,7 @@ def sentences(app):
 
 
 def test_the_timeline_begins_with_the_run_that_gains_most_and_its_baseline(runs_dir, store, report, run_of):
-    app = draw("dashboard.page.timeline", runs_dir, "staleness")
+    app = draw_page("timeline", runs_dir, "staleness")
     gains = report.speedups[report.speedups["against"] == "baseline"].set_index("label")
     best = gains["prompts_per_s_speedup"].astype(float).idxmax()
     assert app.selectbox(key="lower").value == best
@@ -223,7 +222,7 @@ def test_the_timeline_begins_with_the_run_that_gains_most_and_its_baseline(runs_
 
 
 def test_the_timeline_shows_the_runs_and_steps_chosen(runs_dir, store, run_of):
-    app = draw("dashboard.page.timeline", runs_dir, "staleness")
+    app = draw_page("timeline", runs_dir, "staleness")
     app.selectbox(key="upper").set_value("Exp1")
     app.selectbox(key="lower").set_value("Exp1")
     app.number_input(key="from_step").set_value(9)
@@ -242,7 +241,7 @@ def test_the_timeline_shows_the_runs_and_steps_chosen(runs_dir, store, run_of):
 
 def test_more_spans_than_can_be_drawn_are_said(runs_dir, monkeypatch):
     monkeypatch.setattr("dashboard.page.timeline.MOST_SPANS", 200)
-    app = draw("dashboard.page.timeline", runs_dir, "staleness")
+    app = draw_page("timeline", runs_dir, "staleness")
     app.number_input(key="from_step").set_value(0)
     app.number_input(key="to_step").set_value(15).run()
     (said,) = [info.value for info in app.info]
@@ -254,7 +253,7 @@ def test_more_spans_than_can_be_drawn_are_said(runs_dir, monkeypatch):
 
 
 def test_a_running_run_has_a_timeline_as_far_as_it_has_come(runs_dir):
-    app = draw("dashboard.page.timeline", runs_dir, "partial")
+    app = draw_page("timeline", runs_dir, "partial")
     assert app.selectbox(key="upper").options == ["Exp1", "Exp2", "Exp3", "Exp4"]
     assert "the engine idled" in sentences(app)
 
@@ -270,9 +269,9 @@ def test_traces_without_lanes_are_explained(runs_dir, tmp_path):
         )
     (tmp_path / "staleness" / "sweep.json").write_bytes((runs_dir / "staleness" / "sweep.json").read_bytes())
     ingest(tmp_path)
-    app = draw("dashboard.page.timeline", tmp_path, "staleness")
+    app = draw_page("timeline", tmp_path, "staleness")
     assert "hold no spans" in app.info[0].value
-    app = draw("dashboard.page.step_times", tmp_path, "staleness")
+    app = draw_page("step_times", tmp_path, "staleness")
     assert "when the engine was busy" in app.info[0].value
 
 
@@ -280,29 +279,16 @@ def test_before_the_first_step_the_timeline_says_so(runs_dir, tmp_path):
     (tmp_path / "partial").mkdir()
     (tmp_path / "partial" / "sweep.json").write_bytes((runs_dir / "partial" / "sweep.json").read_bytes())
     ingest(tmp_path)
-    app = draw("dashboard.page.timeline", tmp_path, "partial")
+    app = draw_page("timeline", tmp_path, "partial")
     assert app.info[0].value.startswith("No run has finished a step yet.")
 
 
 def test_pages_are_of_the_runs_that_the_filter_leaves(runs_dir, run_of):
-    def script(runs_dir, runs):
-        from pathlib import Path
-
-        from dashboard.data import View
-        from dashboard.page import step_times, timeline
-        from results.store import Store
-
-        view = View(Path(runs_dir), Store(Path(runs_dir)).mtime, "staleness", tuple(runs))
-        step_times.show(view)
-        timeline.show(view)
-
-    kwargs = {"runs_dir": str(runs_dir), "runs": [run_of["Exp2"], run_of["Exp4"]]}
-    app = AppTest.from_function(script, kwargs=kwargs, default_timeout=120).run()
-    assert not app.exception
-    assert app.selectbox(key="upper").options == ["Exp2", "Exp4"]
-    assert [label in sentences(app) for label in ("Exp1:", "Exp2:", "Exp3:", "Exp4:", "Exp5:")] == [
-        False, True, False, True, False,
-    ]  # fmt: skip
+    left = [run_of["Exp2"], run_of["Exp4"]]
+    assert draw_page("timeline", runs_dir, left=left).selectbox(key="upper").options == ["Exp2", "Exp4"]
+    said = sentences(draw_page("step_times", runs_dir, left=left))
+    named = [label for label in ("Exp1:", "Exp2:", "Exp3:", "Exp4:", "Exp5:") if label in said]
+    assert named == ["Exp2:", "Exp4:"]
 
 
 def test_runs_made_elsewhere_have_their_published_step_times(tmp_path):
@@ -320,11 +306,11 @@ def test_runs_made_elsewhere_have_their_published_step_times(tmp_path):
     (tmp_path / "elsewhere" / "there" / "status.json").write_text(status.model_dump_json())
     (tmp_path / "elsewhere" / "sweep.json").write_text(json.dumps(manifest))
     ingest(tmp_path)
-    app = draw("dashboard.page.step_times", tmp_path, "elsewhere")
+    app = draw_page("step_times", tmp_path, "elsewhere")
     (table,) = [each.value for each in app.dataframe]
     assert table[["step_mean_s", "step_std_s", "step_min_s", "step_max_s"]].iloc[0].tolist() == [
         *figures.values()
     ]
-    for page in ("dashboard.page.step_times", "dashboard.page.timeline"):
-        app = draw(page, tmp_path, "elsewhere")
+    for page in ("step_times", "timeline"):
+        app = draw_page(page, tmp_path, "elsewhere")
         assert app.info[0].value.startswith("No step of these runs is on record")
