@@ -1,0 +1,84 @@
+"""What was predicted of a run before its first step: an entry of `sweep.json`."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Predicted(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class PredictedMode(_Predicted):
+    """One kind of step."""
+
+    seconds: float
+    weight: float = Field(ge=0, le=1)
+    """Share of the steps."""
+
+
+class Costs(_Predicted):
+    """The costs that a prediction was made from."""
+
+    source: str
+    """`fitted on SWEEP/RUN`, `fitted on a pilot of …` or `numbers given by hand`."""
+    generate_s: float
+    """Mean seconds of generation of a group that has the engine for itself."""
+    crowding: float
+    """By how much every other group slows a group down, as a share of its time alone."""
+    verify_s: float
+    learn_s_per_prompt: float
+    learn_s_per_token: float
+    optimizer_s: float
+    other_s: float
+    sync_s: float
+    checkpoint_s: float
+    groups: int
+    """Groups that generation was measured on; 1 where it was given by hand."""
+
+
+class Prediction(_Predicted):
+    """One run as the simulator sees it: means over replications, each with other draws.
+
+    A step's parts are means over all steps, as those of view `run_summary`: step_s = wait_s + drain_s +
+    learn_s + sync_s + checkpoint_s + other_s.
+    """
+
+    made_unix: float
+    costs: Costs
+    replications: int
+    step_s: float
+    """Mean time of a step."""
+    step_low_s: float
+    """2.5th percentile of a run's mean step time: what chance alone makes of one run with these costs."""
+    step_high_s: float
+    """97.5th percentile of the same."""
+    step_p5_s: float
+    """5th percentile of the times of single steps, without the first sync cycle; likewise the next two."""
+    step_p50_s: float
+    step_p95_s: float
+    modes: tuple[PredictedMode, ...]
+    """By location; more than one where most replications show several, by the test that measurements get."""
+    wait_s: float
+    drain_s: float
+    learn_s: float
+    sync_s: float
+    checkpoint_s: float
+    other_s: float
+    prompts_per_s: float
+    wall_s: float
+    """From the first dispatch to the end of the last step."""
+    age_mean: float
+    """Mean `off_policy_steps` of trained groups."""
+    ages: dict[int, float]
+    """Share of the trained groups by `off_policy_steps`."""
+    engine_idle_share: float
+    """Of the wall time, that in which the engine works on nothing or is halted by a sync."""
+    learner_idle_share: float
+    """Of the wall time, that in which the learner waits or drains."""
+    wasted_token_share: float
+    """Of the sampled tokens, those that are not trained on."""
+    dispatched_per_trained: float
+    """Groups dispatched for each that is trained."""
+    latency_s: float
+    """Mean time between a group's dispatch and the end of its generation."""
+    completion_tokens_per_prompt: float
+    """Of trained groups."""

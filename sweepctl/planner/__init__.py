@@ -1,0 +1,1 @@
+"""Before a sweep is run: what each of its settings will do, and afterwards how right that was."""
