@@ -28,17 +28,18 @@ lint: setup ## Style, types, direction of imports
 test: setup ## Lint, types and all tests
 	@scripts/test-setup.sh
 	@$(MAKE) --no-print-directory lint
-	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest
+	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: setup ## The tests that take longer
 	@scripts/test-setup.sh
 	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -m slow
 
-bench: setup ## The learner against a bare forward and backward; expansion of large specs; start-up
+bench: setup ## The learner against a bare forward and backward; expansion of large specs; start-up; the simulator
 	$(VENV)/python benchmarks/learner.py
 	$(VENV)/python benchmarks/expansion.py
 	$(VENV)/python benchmarks/ingest.py
 	$(VENV)/python benchmarks/startup.py
+	$(VENV)/python benchmarks/simulator.py
 
 docs: setup ## Write the pages and the schema that are made from the code
 	$(VENV)/python scripts/configuration_docs.py > docs/configuration.md

@@ -4,6 +4,8 @@ Frames and reports are shared by all sessions and never copied: pages treat them
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,10 @@ _REPORTS = 3
 sweep runs, each new snapshot puts an old one's report out."""
 _ENTRIES = 8
 """The same of small frames: what a few open tabs look at."""
+
+
+class SnapshotReplacedError(Exception):
+    """Another snapshot was published while a page was being made of this one: it has to be made again."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,19 @@ def published_at(runs_dir: Path) -> float | None:
         return None
 
 
+@contextmanager
+def _published(runs_dir: Path, mtime: float) -> Iterator[Store]:
+    """The store, for what is cached as of `mtime`: never with rows of a later snapshot.
+
+    Raises:
+        SnapshotReplacedError: they may be of another one.
+    """
+    store = Store(runs_dir)
+    yield store
+    if store.mtime != mtime:
+        raise SnapshotReplacedError
+
+
 @st.cache_data(max_entries=_ENTRIES, show_spinner=False)
 def sweep_names(runs_dir: Path, mtime: float) -> list[str]:
     """Sweeps in the store, the most recent first.
@@ -108,28 +127,31 @@ def sweep_names(runs_dir: Path, mtime: float) -> list[str]:
     Raises:
         StoreError: the store cannot be read.
     """
-    return [str(name) for name in Store(runs_dir).sweeps()["sweep"]]
+    with _published(runs_dir, mtime) as store:
+        return [str(name) for name in store.sweeps()["sweep"]]
 
 
 @st.cache_resource(max_entries=_ENTRIES, show_spinner=False)
 def sweeps(runs_dir: Path, mtime: float) -> pd.DataFrame:
     """`results.tables.sweeps.sweeps_table`."""
-    return sweeps_table(Store(runs_dir))
+    with _published(runs_dir, mtime) as store:
+        return sweeps_table(store)
 
 
-@st.cache_resource(max_entries=_REPORTS, show_spinner="Computing intervals and tests …")
+@st.cache_resource(max_entries=_REPORTS, show_spinner=False)
 def load_report(runs_dir: Path, mtime: float, sweep: str) -> Report:
     """The report of a sweep.
 
     Raises:
         StoreError: the store cannot be read, or has no such sweep.
     """
-    return build_report(Store(runs_dir), sweep)
+    with _published(runs_dir, mtime) as store:
+        return build_report(store, sweep)
 
 
 @st.cache_resource(max_entries=_REPORTS, show_spinner="Comparing …")
 def _compared(runs_dir: Path, mtime: float, sweep: str, run: str) -> Report:
-    with compared_with(Store(runs_dir), sweep, run) as store:
+    with _published(runs_dir, mtime) as published, compared_with(published, sweep, run) as store:
         return build_report(store, sweep)
 
 
@@ -137,7 +159,7 @@ def _compared(runs_dir: Path, mtime: float, sweep: str, run: str) -> Report:
 def _deltas_from(
     runs_dir: Path, mtime: float, sweep: str, run: str, margin_points: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    with compared_with(Store(runs_dir), sweep, run) as store:
+    with _published(runs_dir, mtime) as published, compared_with(published, sweep, run) as store:
         deltas = delta_table(store, sweep, margin_points)
         chosen = deltas[deltas["against"] == "chosen"]
         return chosen, arm_delta_table(store, sweep, chosen, margin_points)
@@ -147,17 +169,20 @@ def _deltas_from(
 def _reward_curves(
     runs_dir: Path, mtime: float, sweep: str, runs: tuple[str, ...], window: int
 ) -> pd.DataFrame:
-    return reward_curves_table(Store(runs_dir), sweep, runs, window)
+    with _published(runs_dir, mtime) as store:
+        return reward_curves_table(store, sweep, runs, window)
 
 
 @st.cache_resource(max_entries=_ENTRIES, show_spinner=False)
 def _steps(runs_dir: Path, mtime: float, sweep: str, runs: tuple[str, ...]) -> pd.DataFrame:
-    return steps_table(Store(runs_dir), sweep, runs)
+    with _published(runs_dir, mtime) as store:
+        return steps_table(store, sweep, runs)
 
 
 @st.cache_resource(max_entries=_ENTRIES, show_spinner=False)
 def _step_positions(runs_dir: Path, mtime: float, sweep: str, runs: tuple[str, ...]) -> pd.DataFrame:
-    return positions_table(Store(runs_dir), sweep, runs)
+    with _published(runs_dir, mtime) as store:
+        return positions_table(store, sweep, runs)
 
 
 @st.cache_resource(max_entries=_ENTRIES, show_spinner=False)
@@ -172,6 +197,6 @@ def _mode_curves(
 def _timelines(
     runs_dir: Path, mtime: float, sweep: str, runs: tuple[str, ...], *, first: int, last: int, most: int
 ) -> tuple[Timeline, ...]:
-    with snapshot(Store(runs_dir)) as store:
+    with _published(runs_dir, mtime) as published, snapshot(published) as store:
         last = fitting_last(store, sweep, runs, first=first, last=last, most=most)
         return tuple(timeline(store, sweep, run, first, last) for run in runs)

@@ -36,7 +36,9 @@ _CODE = re.compile(r"`([\w.]+)`")
 Columns = Mapping[str, str | ColumnConfig]
 
 
-def show_figure(view: View, name: str, figure: go.Figure, frame: pd.DataFrame, caption: str) -> None:
+def show_figure(
+    view: View, name: str, figure: go.Figure, frame: pd.DataFrame, caption: str, *, title: str = ""
+) -> None:
     """A figure, what it says in words, its numbers as CSV, and itself as a page that needs no network.
 
     Args:
@@ -45,15 +47,16 @@ def show_figure(view: View, name: str, figure: go.Figure, frame: pd.DataFrame, c
         figure: to show.
         frame: the numbers it was made from.
         caption: the text alternative, also for who cannot see the figure; plain text.
+        title: heading of the saved page, where the name is not enough.
     """
     st.plotly_chart(figure, width="stretch", key=f"figure-{name}", config=_PLOTLY, alt=caption)
     st.caption(escaped(caption))
-    title = f"{view.sweep}: {name.replace('-', ' ')}"
+    heading = f"{view.sweep}: {title or name.replace('-', ' ')}"
     with st.container(horizontal=True):
         download(view, name, frame)
         st.download_button(
             "HTML",
-            partial(standalone_html, figure, title, caption),
+            partial(standalone_html, figure, heading, caption),
             file_name=f"{view.sweep}-{name}.html",
             mime="text/html",
             key=f"html-{name}",
@@ -131,6 +134,11 @@ def _with_code(sentence: str) -> str:
 def number(label: str, form: str, help_text: str | None = None) -> ColumnConfig:
     """A column of numbers in a printf format."""
     return st.column_config.NumberColumn(label, format=form, help=help_text)
+
+
+def hidden() -> ColumnConfig:
+    """A column that only the CSV has."""
+    return ColumnConfig(hidden=True)
 
 
 def text(label: str, help_text: str | None = None, width: ColumnWidth | None = None) -> ColumnConfig:

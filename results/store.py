@@ -16,7 +16,7 @@ import pandas as pd
 from results.database import ONE_THREAD, is_damage, is_other_format, quoted
 from results.migration import NewerStoreError, refuse_newer, schema_version
 from trainer.errors import SweepctlError
-from trainer.paths import store_path
+from trainer.paths import PILOT, store_path
 
 
 class StoreError(SweepctlError):
@@ -72,10 +72,13 @@ class Store:
                 raise self._explained(error) from error
 
     def sweeps(self) -> pd.DataFrame:
-        """Sweeps, the most recent first: `sweep, profile, created_unix, margin, runs`."""
+        """Sweeps, the most recent first, pilots last: `sweep, profile, created_unix, margin, runs`."""
         return self.query(
             "SELECT s.sweep, s.profile, s.created_unix, s.margin, count(r.run_name) AS runs FROM sweeps AS s "
-            "LEFT JOIN runs AS r USING (sweep) GROUP BY ALL ORDER BY created_unix DESC NULLS LAST, sweep"
+            "LEFT JOIN runs AS r USING (sweep) "
+            "GROUP BY s.sweep, s.profile, s.created_unix, s.margin "
+            "ORDER BY ends_with(s.sweep, ?), s.created_unix DESC NULLS LAST, s.sweep",
+            [PILOT],
         )
 
     def _explained(self, error: duckdb.Error) -> StoreError:

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 from playwright.sync_api import Browser, Page, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = ("overview", "speed", "step-times", "timeline", "quality", "staleness", "runs", "rollouts")
+PAGES = ("overview", "speed", "step-times", "timeline", "quality", "staleness", "plan", "runs", "rollouts")
 """Names of the pictures, and paths of the pages; the overview is what the bare address opens."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_ARGS = (

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# A shell starts what runs in its background with Ctrl-C ignored, and so would be what tests send it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +56,17 @@ def vllm_server(tiny_model):
             yield server
     finally:
         shutil.rmtree(directory)
+
+
+def pytest_collection_modifyitems(items):
+    """With `-n` a file stays whole, and whatever starts engines or browsers is done by one process.
+
+    Two engines at once on two cores only wait for each other.
+    """
+    here = Path(__file__).parent
+    for item in items:
+        folder, *_ = item.path.relative_to(here).parts
+        group = {"trainer": "engines", "end_to_end": "engines", "dashboard": "pages"}.get(
+            folder, item.path.name
+        )
+        item.add_marker(pytest.mark.xdist_group(group))

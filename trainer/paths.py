@@ -16,6 +16,8 @@ _OF_THE_SWEEP = re.compile(
 """What else lies beside the runs of a sweep; and `base`, which labels the untrained model in reports."""
 _OF_ALL_SWEEPS = re.compile(r"results\.duckdb(\.wal)?")
 """What else lies beside the sweeps."""
+PILOT = "@pilot"
+"""Ends the name of a pilot: a sweep of one short run, trained to measure costs. No spec's name has an @."""
 _REPEAT = re.compile(r"(?P<slug>.+)@repeat_(?P<repeat>[2-9]|[1-9][0-9]+)")
 """Folder of a base model's second or later evaluation; no slug has an @."""
 
@@ -151,6 +153,16 @@ def is_run_name(name: str) -> bool:
 def is_sweep_name(name: str) -> bool:
     """Whether a sweep may be called so: a folder of the runs directory, beside the files of all sweeps."""
     return _is_folder_name(name) and _OF_ALL_SWEEPS.fullmatch(name) is None
+
+
+def pilot_name(sweep: str) -> str:
+    """What a sweep's pilot is called: `staleness@pilot`, a folder beside the sweep's own."""
+    return sweep + PILOT
+
+
+def is_pilot(sweep: str) -> bool:
+    """Whether a sweep of that name is a pilot."""
+    return sweep.endswith(PILOT)
 
 
 def _is_folder_name(name: str) -> bool:

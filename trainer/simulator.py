@@ -13,10 +13,11 @@ second clock, the engine's *virtual* time, which runs at that speed: a group beg
 V + w (the virtual time of Parekh and Gallager, IEEE/ACM Trans. Networking 1(3), 1993).
 """
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import islice
 from math import inf
 from typing import Literal
 
@@ -81,12 +82,45 @@ class Way:
         in_flight: what a sync does to running groups.
         chunk: groups in one forward and backward pass; below B the learner streams.
         checkpoint_every_steps: steps between two checkpoints; the last step always leaves one.
+        max_useless_groups: so many filtered or failed groups in a row end the run.
     """
 
     schedule: Schedule
     in_flight: InFlight = "wait"
     chunk: int | None = None
     checkpoint_every_steps: int | None = None
+    max_useless_groups: float = inf
+
+
+@dataclass(slots=True, eq=False)
+class SimulatedGroup:
+    """One group from its dispatch to its fate.
+
+    Attributes:
+        number: 0 for the first dispatch of the run, 1 for the next one, and so on.
+        place: its prompt's in the order of prompts; one that is sent again keeps it.
+        work: what it asks for.
+        version: the engine's policy version at dispatch.
+        dispatched_s, finished_s: from dispatch to the end of generation; None where that did not come.
+        done: share of its generation that was done.
+        step: that trained it, or None.
+        fate: what became of it; None so far.
+    """
+
+    number: int
+    place: int
+    work: Work
+    version: int
+    dispatched_s: float
+    finished_s: float | None = None
+    done: float = 0.0
+    step: int | None = None
+    fate: Fate | None = None
+
+    @property
+    def completion_tokens(self) -> int:
+        """Sampled, as far as it came."""
+        return round(self.done * self.work.completion_tokens)
 
 
 @dataclass(slots=True)
@@ -114,7 +148,6 @@ class SimulatedRun:
         ages: how many trained groups were so many steps off policy.
         fates: how many groups met which fate.
         tokens: sampled tokens by fate; of an aborted group as far as it came.
-        order: numbers of the trained groups, in the order in which they were trained.
         latency_s: seconds between dispatch and end of generation, summed over the groups that finished.
         finished: groups that finished.
     """
@@ -123,7 +156,6 @@ class SimulatedRun:
     ages: Counter[int] = field(default_factory=Counter)
     fates: Counter[Fate] = field(default_factory=Counter)
     tokens: Counter[Fate] = field(default_factory=Counter)
-    order: list[int] = field(default_factory=list)
     latency_s: float = 0.0
     finished: int = 0
 
@@ -134,18 +166,7 @@ class SimulatedRun:
 
 
 class StalledError(RuntimeError):
-    """Nothing can happen any more although the run is not done; feasible settings never come here."""
-
-
-@dataclass(slots=True, eq=False)
-class _Group:
-    """A group between dispatch and training; `place` is its prompt's in the order of prompts."""
-
-    number: int
-    place: int
-    work: Work
-    version: int
-    dispatched_s: float
+    """The run never comes to its end: its settings are infeasible, or all of its groups useless."""
 
 
 class _Engine:
@@ -153,8 +174,8 @@ class _Engine:
 
     def __init__(self, crowding: float, places: float) -> None:
         self._crowding, self._places = crowding, places
-        self._running: list[tuple[float, int, _Group]] = []  # by the virtual time at which they end
-        self._line: deque[_Group] = deque()
+        self._running: list[tuple[float, int, SimulatedGroup]] = []  # by the virtual time at which they end
+        self._line: deque[SimulatedGroup] = deque()
         self._virtual, self._since_s = 0.0, 0.0
         self.halted = False
         self.idle_s = 0.0
@@ -176,87 +197,104 @@ class _Engine:
         """When the next group is done, if nothing else happens before."""
         if self.halted or not self._running:
             return inf
-        pace = 1.0 + self._crowding * (len(self._running) - 1)
-        return self._since_s + max(self._running[0][0] - self._virtual, 0.0) * pace
+        left = self._running[0][0] - self._virtual
+        if left <= 0.0:  # by rounding
+            return self._since_s
+        return self._since_s + left * (1.0 + self._crowding * (len(self._running) - 1))
 
-    def begin(self, group: _Group) -> None:
+    def begin(self, group: SimulatedGroup) -> None:
         """Run a group now, or put it in line."""
         if len(self._running) < self._places:
             heappush(self._running, (self._virtual + group.work.generate_s, group.number, group))
         else:
             self._line.append(group)
 
-    def end_next(self) -> _Group:
+    def end_next(self) -> SimulatedGroup:
         """The group that is done now; the first in line takes its place."""
         self._virtual, _, group = heappop(self._running)
+        group.done = 1.0
         if self._line:
             self.begin(self._line.popleft())
         return group
 
-    def abort(self) -> list[tuple[_Group, float]]:
-        """End everything; returns each group with the share of its work that was done."""
-        ended = []
+    def abort(self) -> list[SimulatedGroup]:
+        """End everything; returns the groups, which know how much of them was done."""
         for ends_at, _, group in self._running:
             whole = group.work.generate_s
-            ended.append((group, 1.0 - (ends_at - self._virtual) / whole if whole else 1.0))
-        ended += [(group, 0.0) for group in self._line]
+            group.done = 1.0 - (ends_at - self._virtual) / whole if whole else 1.0
+        ended = [*(group for _, _, group in self._running), *self._line]
         self._running.clear()
         self._line.clear()
         return ended
 
 
-def simulate(way: Way, durations: Durations, draw: Callable[[int], Work]) -> SimulatedRun:
+def simulate(
+    way: Way,
+    durations: Durations,
+    draw: Callable[[int], Work],
+    watch: Callable[[SimulatedGroup], object] | None = None,
+) -> SimulatedRun:
     """Play a run from its first dispatch to the end of its last step.
 
     Args:
         way: its schedule and what else decides its course.
         durations: how long things take.
         draw: the next prompt's work, given the policy version that samples it.
+        watch: called with each group when it has its fate.
 
     Raises:
-        StalledError: the settings can never make progress (see `schedule.infeasibility`).
+        StalledError: the settings can never make progress (see `schedule.infeasibility`), or so many groups
+            in a row gave nothing to train on that the trainer would end the run.
     """
-    return _Simulation(way, durations, draw).play()
+    return _Simulation(way, durations, draw, watch).play()
 
 
 class _Simulation:
     """The state of `GroupBuffer` and `PromptFrontier`, the engine, the learner, and the time."""
 
-    def __init__(self, way: Way, durations: Durations, draw: Callable[[int], Work]) -> None:
-        self._way, self._durations, self._draw = way, durations, draw
+    def __init__(
+        self,
+        way: Way,
+        durations: Durations,
+        draw: Callable[[int], Work],
+        watch: Callable[[SimulatedGroup], object] | None,
+    ) -> None:
+        self._way, self._durations, self._draw, self._watch = way, durations, draw, watch
         self._schedule = way.schedule
         self._chunk = way.chunk or way.schedule.prompts_per_optim_step
         self._engine = _Engine(durations.crowding, durations.max_concurrent_groups or inf)
-        self._waiting: OrderedDict[int, _Group] = OrderedDict()  # dispatched and not taken, in that order
-        self._accepted: OrderedDict[int, _Group] = OrderedDict()  # of these, in the order of verdicts
-        self._verdicts: deque[tuple[float, _Group]] = deque()  # of finished groups, and when they come
+        self._waiting: dict[int, SimulatedGroup] = {}  # dispatched and not taken, in that order
+        self._accepted: dict[int, SimulatedGroup] = {}  # of these, in the order of verdicts
+        self._verdicts: deque[tuple[float, SimulatedGroup]] = deque()  # and when they come
         self._returned: list[tuple[int, Work]] = []  # prompts to be sent again, oldest first
         self._groups, self._prompts, self._consumed = 0, 0, 0  # so far
+        self._useless = 0  # in a row
         self._version = 0  # the engine's
         self._paused = False
         self._now = 0.0
         self._run = SimulatedRun()
 
     def play(self) -> SimulatedRun:
+        engine, verdicts = self._engine, self._verdicts
         learner = self._learner()
         due = next(learner)
         self._dispatch()
         while True:
-            ends = self._engine.next_end_s()
-            verdict = self._verdicts[0][0] if self._verdicts else inf
-            self._now = min(ends, verdict, due)
-            if self._now == inf:
+            ends = engine.next_end_s()
+            verdict = verdicts[0][0] if verdicts else inf
+            self._now = now = min(ends, verdict, due)
+            if now == inf:
                 raise StalledError(f"step {len(self._run.steps)} can never begin")
-            self._engine.advance(self._now)
-            if ends == self._now:
-                self._generated(self._engine.end_next())
-            elif verdict == self._now:
-                self._decide(self._verdicts.popleft()[1])
-            if due == _WAITS or self._now < min(ends, verdict):
+            engine.advance(now)
+            if ends == now:
+                self._generated(engine.end_next())
+            elif verdict == now:
+                self._decide(verdicts.popleft()[1])
+            if due == _WAITS or (now < ends and now < verdict):
                 busy_s = next(learner, None)
                 if busy_s is None:
-                    return self._end()
-                due = self._now + busy_s
+                    return self._run
+                due = now + busy_s
 
     def _learner(self) -> Iterator[float]:
         """The loop of `trainer.loop`; yields seconds of work, or that it waits for something to happen."""
@@ -280,13 +318,15 @@ class _Simulation:
 
     def _train(self, step: int, record: SimulatedStep) -> Iterator[float]:
         durations = self._durations
+        if self._schedule.too_old(self._version, step):
+            raise StalledError(f"whatever the engine samples before step {step} is too old for it")
         for _ in range(self._schedule.prompts_per_optim_step // self._chunk):
             began_s = self._now
             while not (taken := self._take(step)):
                 yield _WAITS
             record.wait_s += self._now - began_s
-            tokens = sum(group.work.learner_tokens for group in taken)
-            record.completion_tokens += sum(group.work.completion_tokens for group in taken)
+            tokens = sum([group.work.learner_tokens for group in taken])
+            record.completion_tokens += sum([group.work.completion_tokens for group in taken])
             busy_s = self._chunk * durations.learn_s_per_prompt + tokens * durations.learn_s_per_token
             record.learn_s += busy_s
             yield busy_s
@@ -317,12 +357,13 @@ class _Simulation:
             else:
                 place, work = self._prompts, self._draw(self._version)
                 self._prompts += 1
-            group = _Group(self._groups, place, work, self._version, self._now)
+            group = SimulatedGroup(self._groups, place, work, self._version, self._now)
             self._groups += 1
             self._waiting[group.number] = group
             self._engine.begin(group)
 
-    def _generated(self, group: _Group) -> None:
+    def _generated(self, group: SimulatedGroup) -> None:
+        group.finished_s = self._now
         self._run.latency_s += self._now - group.dispatched_s
         self._run.finished += 1
         if self._durations.verify_s:
@@ -330,33 +371,33 @@ class _Simulation:
         else:
             self._decide(group)
 
-    def _decide(self, group: _Group) -> None:
+    def _decide(self, group: SimulatedGroup) -> None:
         if group.work.fate is Fate.TRAINED:
             self._accepted[group.number] = group
-        else:
-            self._drop(group, group.work.fate)
-            self._dispatch()
+            self._useless = 0
+            return
+        self._useless += 1
+        if self._useless >= self._way.max_useless_groups:
+            raise StalledError(f"{self._useless} groups in a row had nothing to train on")
+        self._drop(group, group.work.fate)
+        self._dispatch()
 
-    def _take(self, step: int) -> list[_Group]:
+    def _take(self, step: int) -> list[SimulatedGroup]:
         """The groups of the next forward and backward pass, or nothing when they are not all there."""
-        if not self._schedule.in_dispatch_order:
+        in_order, accepted = self._schedule.in_dispatch_order, self._accepted
+        if not in_order:
             self._evict(step)
-        elif len(self._accepted) < self._chunk:
+        if len(accepted) < self._chunk:
             return []
-        taken: list[_Group] = []
-        for group in (self._waiting if self._schedule.in_dispatch_order else self._accepted).values():
-            if group.number not in self._accepted:
-                return []
-            taken.append(group)
-            if len(taken) == self._chunk:
-                break
-        if len(taken) < self._chunk:
-            return []
+        taken = list(islice((self._waiting if in_order else accepted).values(), self._chunk))
         for group in taken:
-            del self._waiting[group.number], self._accepted[group.number]
+            if group.number not in accepted:
+                return []
+        for group in taken:
+            del self._waiting[group.number], accepted[group.number]
+            group.step = step
             self._run.ages[step - group.version] += 1
-            self._run.order.append(group.number)
-            self._count(Fate.TRAINED, group.work.completion_tokens)
+            self._settle(group, Fate.TRAINED)
         self._consumed += self._chunk
         self._dispatch()
         return taken
@@ -365,31 +406,25 @@ class _Simulation:
         old = [group for group in self._accepted.values() if self._schedule.too_old(group.version, step)]
         for group in old:
             del self._accepted[group.number]
-            self._drop(group, Fate.EVICTED)
-            self._send_again(group)
+            self._send_again(group, Fate.EVICTED)
         if old:
             self._dispatch()
 
     def _abort(self) -> None:
-        for group, done in self._engine.abort():
-            self._drop(group, Fate.ABORTED, done)
-            self._send_again(group)
+        for group in self._engine.abort():
+            self._send_again(group, Fate.ABORTED)
 
-    def _send_again(self, group: _Group) -> None:
+    def _send_again(self, group: SimulatedGroup, fate: Fate) -> None:
         heappush(self._returned, (group.place, group.work))
+        self._drop(group, fate)
 
-    def _drop(self, group: _Group, fate: Fate, done: float = 1.0) -> None:
+    def _drop(self, group: SimulatedGroup, fate: Fate) -> None:
         del self._waiting[group.number]
-        self._count(fate, round(done * group.work.completion_tokens))
+        self._settle(group, fate)
 
-    def _count(self, fate: Fate, tokens: int) -> None:
+    def _settle(self, group: SimulatedGroup, fate: Fate) -> None:
+        group.fate = fate
         self._run.fates[fate] += 1
-        self._run.tokens[fate] += tokens
-
-    def _end(self) -> SimulatedRun:
-        """What has no fate yet gets one, as at the end of a run."""
-        for group, done in self._engine.abort():
-            self._drop(group, Fate.ABORTED, done)
-        for group in list(self._waiting.values()):
-            self._drop(group, Fate.LEFTOVER)
-        return self._run
+        self._run.tokens[fate] += group.completion_tokens
+        if self._watch is not None:
+            self._watch(group)

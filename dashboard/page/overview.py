@@ -9,13 +9,17 @@ from dashboard.data import View, sweeps
 from dashboard.live import show_running
 from dashboard.page.speed.speedups import show_bars, speeds
 from dashboard.selection import SWEEP_KEY
-from dashboard.shown import MOST_RUNS, escaped, show_sentences
+from dashboard.shown import MOST_RUNS, escaped, show_sentences, text
 from results.figures.speed import UNITS
 from results.files.comparisons import OPPONENTS
 from results.report.build import Report
 from results.report.headline import headline
+from results.report.notices import infeasible_notices
+from results.report.settings import settings_table
 
 _ROW_PX, _MOST_ROWS = 35, 6
+_MOST_KNOBS = 6
+"""Columns that a table has room for."""
 
 
 def show(view: View) -> None:
@@ -23,19 +27,12 @@ def show(view: View) -> None:
     st.title("Overview")
     _sweeps(view)
     show_running(view.experiments)
-    report = view.report
     st.subheader("Verdict")
-    if len(view.runs) < len(report.experiments):
-        st.caption("The verdict and the sentences below are of the whole sweep, whatever the filter leaves.")
-    _verdict(report)
-    if report.notices:
-        st.warning("\n".join(f"- {escaped(notice)}" for notice in report.notices))
+    _verdict(view)
+    _notices(view.report)
+    _settings(view)
     _bars(view)
-    st.subheader("What this shows")
-    if report.observations:
-        show_sentences(report.observations)
-    else:
-        st.info("Nothing yet: no run has been compared with another.")
+    _observations(view.report)
 
 
 def _sweeps(view: View) -> None:
@@ -70,11 +67,47 @@ def _open(key: str, names: list[str]) -> None:
         st.session_state[SWEEP_KEY] = names[rows[0]]
 
 
-def _verdict(report: Report) -> None:
-    """The three lines."""
-    lines = headline(report)
+def _verdict(view: View) -> None:
+    """The three lines, and whom they are of where the filter leaves out some runs."""
+    lines = headline(view.report)
+    left, runs = len(view.runs), len(view.report.experiments)
+    if left < runs:
+        st.markdown(f"**Of the whole sweep; the filter leaves {left:,} of {runs:,} runs.**")
     parts = {"Fastest": lines.fastest, "Speed-up": lines.speedup, "Accuracy": lines.accuracy}
     st.markdown("\n".join(f"- **{name}**: {escaped(line)}" for name, line in parts.items()))
+
+
+def _notices(report: Report) -> None:
+    """What is doubtful as a warning; that some points of the plan cannot run is none."""
+    impossible = infeasible_notices(report.experiments)
+    for show_block, part in (
+        (st.warning, [notice for notice in report.notices if notice not in impossible]),
+        (st.info, impossible),
+    ):
+        if part:
+            show_block("\n".join(f"- {escaped(notice)}" for notice in part))
+
+
+def _settings(view: View) -> None:
+    """Which knobs stand behind the name of a setting, of those that differ."""
+    knobs = [knob for knob in view.report.varying if knob != "seed"]
+    table = settings_table(view.experiments, view.report.configurations, knobs)
+    if not knobs or table.empty:
+        return
+    shown = knobs[:_MOST_KNOBS]
+    st.subheader("Settings")
+    st.dataframe(
+        table[["label", *shown]],
+        width="stretch",
+        height=_ROW_PX * (min(len(table), _MOST_ROWS) + 1) + 3,
+        hide_index=True,
+        column_config={"label": text("Setting"), **{knob: text(knob) for knob in shown}},
+        placeholder="–",
+        key="settings",
+        alt="The knobs in which the settings differ, one setting a row",
+    )
+    if more := len(knobs) - len(shown):
+        st.caption(f"{more} more knobs vary; Runs has all of them.")
 
 
 def _bars(view: View) -> None:
@@ -85,6 +118,15 @@ def _bars(view: View) -> None:
             st.subheader(f"Against the {OPPONENTS[against]}")
             show_bars(view, f"speedups-{against}", rows, UNITS["prompts/s"], MOST_RUNS)
             return
+
+
+def _observations(report: Report) -> None:
+    """Every sentence of the report, folded: the verdict is what most come for."""
+    if not report.observations:
+        st.info("Nothing is shown yet: no run has been compared with another.")
+        return
+    with st.expander(f"All that the numbers of the whole sweep show ({len(report.observations)})"):
+        show_sentences(report.observations)
 
 
 _COLUMNS = {

@@ -236,6 +236,7 @@ def _completion(view: View, name: str, group: PromptGroup, place: int) -> None:
         tokens,
         f"The completion's tokens in reading order{cut}. Colour: {colour}, in nats. "
         f"· is a space, ↵ a new line; longer tokens are cut, the table below has them whole.",
+        title=f"completion {place} of group {group.group}, token by token",
     )
     show_table(view, f"{name}-tokens", tokens, _TOKEN_COLUMNS)
 

@@ -3,7 +3,9 @@
 import pandas as pd
 import streamlit as st
 
+from dashboard.choice import choose_one
 from dashboard.data import View
+from dashboard.page.step_times import why_no_steps
 from dashboard.shown import Columns, first_runs, number, show_figure, show_sentences, show_table, text
 from results.figures.colours import arm_styles
 from results.figures.staleness import (
@@ -19,6 +21,7 @@ from results.figures.thinning import MOST_POINTS, thinned_by_run
 from results.report.waste import staleness_observations
 from results.statistics.age_trends import METRICS
 from results.store import records
+from results.tables.ages import METRIC_NAMES
 from results.tables.selection import QUANTITIES, bias_verdict
 from results.tables.staleness import WASTED
 
@@ -56,10 +59,8 @@ def _ages(view: View, runs: tuple[str, ...]) -> None:
     st.subheader("Age of what was trained on")
     staleness = _of(view.report.staleness, runs)
     if staleness.empty:
-        st.info(
-            "The traces of these runs tell of no trained group: they have not finished a step yet, or were "
-            "made elsewhere. `sweepctl status` says how far they are."
-        )
+        done = (view.experiments["steps_done"] > 0).any()
+        st.info("The traces of these runs tell of no trained group." if done else why_no_steps(view))
         return
     show_figure(
         view,
@@ -68,6 +69,7 @@ def _ages(view: View, runs: tuple[str, ...]) -> None:
         staleness[["label", "run_name", "off_policy_steps", "groups", "share", "completion_tokens"]],
         "Trained groups by age: how many optimizer steps the learner was ahead of the policy that began "
         "them. The darker, the older.",
+        title="age of what was trained on",
     )
     table = view.left(view.report.ages).assign(
         at_bound_percent=lambda rows: 100 * rows["at_bound_share"],
@@ -94,6 +96,7 @@ def _fates(view: View, runs: tuple[str, ...]) -> None:
         fates[["label", "run_name", "fate", "groups", "share", "completions"]],
         "Groups dispatched by fate: trained; filtered, all rewards equal; evicted, too stale; aborted by a "
         "sync; failed; leftover, when the run ended; discarded by a resume; unresolved, none so far.",
+        title="what became of the groups",
     )
     show_figure(
         view,
@@ -102,6 +105,7 @@ def _fates(view: View, runs: tuple[str, ...]) -> None:
         fates[["label", "run_name", "fate", "completion_tokens", "token_share"]],
         "Completion tokens generated, by fate of their group. The share never trained on leaves discarded "
         "ones out: that an attempt was cut off says nothing of the settings.",
+        title="completion tokens by the fate of their group",
     )
     shares = {f"{fate}_share": 100 * view.left(view.report.waste)[f"{fate}_share"] for fate in WASTED}
     table = view.left(view.report.waste).assign(
@@ -117,11 +121,9 @@ def _metrics(view: View, runs: tuple[str, ...]) -> None:
     if not known:
         return
     st.subheader("Importance ratios and age")
-    metric = str(
-        st.segmented_control(
-            "Metric", known, default=known[0], required=True, key="metric", bind="query-params"
-        )
-    )
+    names = {METRIC_NAMES[metric]: metric for metric in known}
+    name = choose_one("Metric", list(names), "metric")
+    metric = names[name]
     styles = arm_styles(report.experiments)
     drawn = thinned_by_run(steps, metric)
     thinned = (
@@ -137,6 +139,7 @@ def _metrics(view: View, runs: tuple[str, ...]) -> None:
         steps[["label", "run_name", "step", "off_policy_steps_mean", metric]],
         f"{METRIC_TITLES[metric].capitalize()} of each step; ratios are learner over engine, before the "
         f"step's first update.{thinned}",
+        title=f"{name} by step",
     )
     effects = _of(report.age_effects, runs)
     if effects.empty:
@@ -150,6 +153,7 @@ def _metrics(view: View, runs: tuple[str, ...]) -> None:
         "Means over the steps of an age, runs side by side. At age 0 engine and learner hold the same "
         "weights: what is seen there is the mismatch of the two programs. Runs differ in other settings "
         "too; whether a metric goes with age is tested within a run only.",
+        title=f"{name} by age",
     )
     trends = view.left(report.age_trends)
     trends = trends[trends["metric"] == metric]
@@ -159,7 +163,7 @@ def _metrics(view: View, runs: tuple[str, ...]) -> None:
     show_table(
         view,
         f"{metric.replace('_', '-')}-trends",
-        trends,
+        trends.assign(name=name),
         _TREND_COLUMNS,
         "Rank correlation of age and metric within blocks of eight steps; p adjusted by Holm over the "
         "metrics of a run; –: too few blocks for a test.",
@@ -174,16 +178,7 @@ def _bias(view: View) -> None:
     st.subheader("What was thrown away, against what was trained on")
     there = [quantity for quantity in QUANTITIES if (bias["quantity"] == quantity).any()]
     names = {_SHORT[quantity]: quantity for quantity in there}
-    name = str(
-        st.segmented_control(
-            "Quantity",
-            list(names),
-            default=next(iter(names)),
-            required=True,
-            key="quantity",
-            bind="query-params",
-        )
-    )
+    name = choose_one("Quantity", list(names), "quantity")
     part = bias[bias["quantity"] == names[name]]
     part = part.assign(verdict=[bias_verdict(row) for row in records(part)])
     drawn = part[part["estimate"].notna() & (part["fate"] != "aborted")]
@@ -205,6 +200,7 @@ def _bias(view: View) -> None:
             f"dispatched at about the same time, with a 95 % interval, not adjusted. Filled, more or less: "
             f"shown to differ (Holm-adjusted p < 0.05); open: no difference is shown, which does not say "
             f"that there is none, or not tested.{first}",
+            title=f"{name} of what was thrown away, against what was trained on",
         )
     show_table(
         view,
@@ -239,7 +235,7 @@ _WASTE_COLUMNS: Columns = {
 }
 _TREND_COLUMNS: Columns = {
     "label": text("Run"),
-    "metric": text("Metric"),
+    "name": text("Metric"),
     "blocks": number("Blocks", "%d", "of eight steps, in which age and metric vary"),
     "rank_correlation": number("Rank correlation", "%+.2f"),
     "p_adjusted": number("p adjusted", "%.2g"),

@@ -58,8 +58,6 @@ def show(view: View) -> None:
 def _choose(view: View, runs: Mapping[str, _Row]) -> tuple[tuple[str, ...], int, int]:
     """Draws the choice of one or two runs and a range of steps; run names, first and last step."""
     names = {row["label"]: run for run, row in runs.items()}
-    if len(names) < len(runs):  # a run's name is unique, its label need not be
-        names = {run: run for run in runs}
     order = list(names.values())
     columns = st.columns([3, 3, 2, 2])
     titles = {"upper": "Run above", "lower": "Run below"}
@@ -128,6 +126,7 @@ def _figure(view: View, panels: Sequence[tuple[_Row, Timeline]]) -> None:
         timelines([Panel(_title(row, found), found) for row, found in panels]),
         pd.concat(spans)[columns],
         _CAPTION,
+        title=f"timeline of {' and '.join(row['label'] for row, _ in panels)}",
     )
     show_sentences(
         f"{row['label']}, {_steps(found)} ({seconds_text(found.seconds)} s): {lane_sentence(found)}."

@@ -3,11 +3,14 @@ Streamlit's theme does, so every figure works in light and dark."""
 
 from collections.abc import Sequence
 
+import pandas as pd
 import plotly.graph_objects as go
 
 GRID = "rgba(128, 128, 128, 0.25)"
 LINE = "#888888"
 """Lines to compare with; visible on white and on black."""
+INTERVAL, INTERVAL_EDGE = "#1A1A1A", "#FFFFFF"
+"""Of an interval on a bar, dark within a light edge: one of the two stands out from any bar and page."""
 _TRANSPARENT = "rgba(0, 0, 0, 0)"
 _LEGEND_LINE_PX = 26
 
@@ -47,6 +50,55 @@ def finish(
     figure.update_xaxes(showgrid=True, gridcolor=GRID, zeroline=False, automargin=True)
     figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
     return figure
+
+
+def interval_marks(
+    rows: Sequence[str],
+    estimates: pd.DataFrame,
+    colours: Sequence[str],
+    *,
+    decided: Sequence[bool],
+    hover: str,
+) -> go.Scatter:
+    """A mark with its interval in each row; open where nothing was decided.
+
+    Args:
+        rows: of the vertical axis.
+        estimates: `value, low, high`, one a row.
+        colours: of the marks.
+        decided: which are filled.
+        hover: Plotly's template of what the mouse shows.
+    """
+    return go.Scatter(
+        x=list(estimates["value"]),
+        y=list(rows),
+        error_x={
+            "type": "data",
+            "array": list((estimates["high"] - estimates["value"]).astype(float)),
+            "arrayminus": list((estimates["value"] - estimates["low"]).astype(float)),
+            "thickness": 1.5,
+            "color": LINE,
+        },
+        mode="markers",
+        marker={
+            "size": 10,
+            "color": list(colours),
+            "line": {"width": 2, "color": list(colours)},
+            "symbol": ["circle" if filled else "circle-open" for filled in decided],
+        },
+        hovertemplate=f"{hover}<extra></extra>",
+    )
+
+
+def rows_from_the_top(figure: go.Figure, rows: Sequence[str]) -> None:
+    """Makes the vertical axis these rows in this order, also those that nothing is drawn in."""
+    figure.update_yaxes(
+        type="category",
+        categoryorder="array",
+        categoryarray=list(rows),
+        range=[len(rows) - 0.5, -0.5],
+        showgrid=False,
+    )
 
 
 def write_beside(figure: go.Figure, rows: Sequence[str], texts: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from results.figures.colours import BASE_COLOUR, ArmStyle
-from results.figures.layout import GRID, LINE, finish, write_beside
+from results.figures.layout import GRID, LINE, finish, interval_marks, rows_from_the_top, write_beside
 from results.store import records
 from results.tables.accuracy import VERDICT_MARKS
 
@@ -78,24 +78,14 @@ def delta_forest(deltas: pd.DataFrame, styles: Mapping[str, ArmStyle], margin_po
     figure.add_vline(x=0, line={"color": LINE, "dash": "dot"})
     drawn = ordered["verdict"] != "refused"
     shown = ordered[drawn]
-    figure.add_scatter(
-        x=list(shown["delta_points"]),
-        y=[row for row, kept in zip(rows, drawn, strict=True) if kept],
-        error_x={
-            "type": "data",
-            "array": list((shown["high"] - shown["delta_points"]).astype(float)),
-            "arrayminus": list((shown["delta_points"] - shown["low"]).astype(float)),
-            "thickness": 1.5,
-            "color": LINE,
-        },
-        mode="markers",
-        marker={
-            "size": 10,
-            "color": [styles[run].colour for run in shown["run_name"]],
-            "line": {"width": 2, "color": [styles[run].colour for run in shown["run_name"]]},
-            "symbol": ["circle" if word in _DECIDED else "circle-open" for word in shown["verdict"]],
-        },
-        hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
+    figure.add_trace(
+        interval_marks(
+            [row for row, kept in zip(rows, drawn, strict=True) if kept],
+            shown.rename(columns={"delta_points": "value"})[["value", "low", "high"]],
+            [styles[run].colour for run in shown["run_name"]],
+            decided=[word in _DECIDED for word in shown["verdict"]],
+            hover="%{y}: %{x:+.2f} points",
+        )
     )
     write_beside(figure, rows, [verdict_words(row) for row in records(ordered)])
     shots = list(ordered["num_fewshot"])
@@ -103,11 +93,8 @@ def delta_forest(deltas: pd.DataFrame, styles: Mapping[str, ArmStyle], margin_po
         if shots[place] != shots[place - 1]:
             figure.add_hline(y=place - 0.5, line={"color": GRID, "width": 1})
     figure.update_xaxes(title="difference (percentage points)", tickformat="+.3~g")
-    # All rows, also those without a point, in this order from the top.
-    figure.update_yaxes(
-        categoryorder="array", categoryarray=rows, range=[len(rows) - 0.4, -0.6], showgrid=False
-    )
-    figure.update_yaxes(type="category", tickmode="array", tickvals=rows, ticktext=rows)
+    rows_from_the_top(figure, rows)
+    figure.update_yaxes(tickmode="array", tickvals=rows, ticktext=rows)
     return finish(figure, height=_ROW_PX * max(len(rows), 3), legend=False, right=250)
 
 

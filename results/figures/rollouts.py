@@ -18,6 +18,9 @@ _LONGEST = 7
 _WHITESPACE = str.maketrans({"\n": "↵", "\r": "↵", "\t": "→", " ": "·"})
 _LEAST_RANGE_NATS = 0.1
 """Of the colours: rounding must not look like disagreement."""
+_GAP_SCALE, _ON_GAPS = [[0.0, "#7746B8"], [0.5, "#6B6B6B"], [1.0, "#BF5F0B"]], "#FFFFFF"
+"""From purple to orange as ColorBrewer's PuOr, which colour-blind readers tell apart, but grey where the two
+agree: white would be the loudest colour of a dark page. All are dark enough for light text."""
 
 
 def token_strip(tokens: pd.DataFrame) -> go.Figure:
@@ -51,7 +54,7 @@ def token_strip(tokens: pd.DataFrame) -> go.Figure:
             x=list(range(1, TOKENS_A_ROW + 1)),
             y=[row * TOKENS_A_ROW for row in range(rows)],
             texttemplate="%{text}",
-            textfont={"family": "monospace", "size": 11},
+            textfont={"family": "monospace", "size": 11, **({"color": _ON_GAPS} if gaps_known else {})},
             hovertemplate="%{customdata}<extra></extra>",
             hoverongaps=False,
             xgap=1,
@@ -71,7 +74,7 @@ def _colours(values: npt.NDArray[np.float64], *, gaps_known: bool) -> dict[str, 
     bar = {"thickness": 12, "outlinewidth": 0, "title": {"text": "nats"}, "nticks": 4}
     if gaps_known:
         reach = max(_LEAST_RANGE_NATS, float(np.abs(known).max()))
-        return {"colorscale": "PuOr", "zmin": -reach, "zmax": reach, "colorbar": bar}
+        return {"colorscale": _GAP_SCALE, "zmin": -reach, "zmax": reach, "colorbar": bar}
     low = min(-_LEAST_RANGE_NATS, float(known.min())) if len(known) else -_LEAST_RANGE_NATS
     return {"colorscale": "Cividis", "zmin": low, "zmax": 0.0, "colorbar": bar}
 

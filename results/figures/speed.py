@@ -1,6 +1,6 @@
 """How much faster: ratios in each unit of speed, with their intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from results.figures.colours import BASE_COLOUR, ArmStyle
-from results.figures.layout import LINE, finish, write_beside
+from results.figures.layout import INTERVAL, INTERVAL_EDGE, LINE, finish, rows_from_the_top, write_beside
 from results.store import records
 from results.tables.speed import NOT_COMPARABLE, ONE_RUN
 
 _ROW_PX, _NARROW_ROW_PX = 44, 28
 _FEW = 12
 """So many bars have room."""
+_RIGHT_PX, _BOUND_PX = 150, 200
+_EDGE_WIDTH, _WIDTH = 5, 1.8
+_NOT_REACHED: Mapping[str, str] = {"<": "not reached", ">": "other: not reached"}
+"""What a bound on a ratio of times to a reward means, by its sign."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ UNITS: Mapping[str, SpeedUnit] = {
 def in_unit(rows: pd.DataFrame, unit: SpeedUnit) -> pd.DataFrame:
     """Rows with the ratio in one unit as `ratio, low, high`, and `words`; those without a ratio left out.
 
+    `bound` is '<' or '>' where the ratio is only the figure it is below or above, else None.
+
     Args:
         rows: of `results.tables.speed.speedup_table`, `results.tables.arms.arm_speedups_table`, or both.
         unit: one of `UNITS`.
@@ -76,55 +82,94 @@ def in_unit(rows: pd.DataFrame, unit: SpeedUnit) -> pd.DataFrame:
     return found.assign(words=[_words(row) for row in records(found)])
 
 
+def ranked(ratios: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `in_unit`, the highest ratio first; bounds come last, for they have no place among ratios."""
+    by_ratio = ratios.sort_values("ratio", ascending=False, kind="stable")
+    return by_ratio.sort_values("bound", key=lambda bound: bound.notna(), kind="stable")
+
+
 def speedup_bars(
     speedups: pd.DataFrame, styles: Mapping[str, ArmStyle], unit: SpeedUnit = UNITS["prompts/s"]
 ) -> go.Figure:
-    """A bar for each ratio, its 95 % interval and the number in words.
-
-    Hatched: it compares unlike steps. Dotted: it is only a bound.
+    """`ratio_bars` of speed-ups in one unit.
 
     Args:
         speedups: rows of one opponent with `run_name, label, other_label`, as `in_unit` takes them.
         styles: by run name.
         unit: of the ratio.
     """
-    drawn = in_unit(speedups, unit)
-    rows = [f"{label} vs {other}" for label, other in zip(drawn["label"], drawn["other_label"], strict=True)]
+    return ratio_bars(in_unit(speedups, unit), styles, unit.title)
+
+
+def ratio_bars(ratios: pd.DataFrame, styles: Mapping[str, ArmStyle], title: str) -> go.Figure:
+    """A bar for each ratio with its interval, and the number in words; of a bound the words only.
+
+    Hatched: it compares unlike steps.
+
+    Args:
+        ratios: `run_name, label, other_label, ratio, low, high, comparable, bound, words`, as of `in_unit`.
+        styles: by run name.
+        title: of the ratios' axis.
+    """
+    rows = [
+        f"{label} vs {other}" for label, other in zip(ratios["label"], ratios["other_label"], strict=True)
+    ]
+    lengths = list(ratios["ratio"].where(ratios["bound"].isna()))
     figure = go.Figure()
     figure.add_bar(
-        x=list(drawn["ratio"]),
+        x=lengths,
         y=rows,
         orientation="h",
         marker={
-            "color": [_colour(styles, run) for run in drawn["run_name"]],
-            "pattern": {"shape": [_pattern(row) for row in records(drawn)]},
+            "color": [_colour(styles, run) for run in ratios["run_name"]],
+            # In place of the fill: over it plotly.js looks for a contrast to a list of colours, and warns.
+            "pattern": {
+                "shape": ["" if like else "/" for like in ratios["comparable"]],
+                "fillmode": "replace",
+                "size": 6,
+                "solidity": 0.5,
+            },
         },
-        error_x={
-            "type": "data",
-            "array": list(drawn["high"] - drawn["ratio"]),
-            "arrayminus": list(drawn["ratio"] - drawn["low"]),
-            "color": LINE,
-        },
-        customdata=list(drawn["words"]),
+        customdata=list(ratios["words"]),
         hovertemplate="%{y}: %{customdata}<extra></extra>",
     )
+    _add_intervals(figure, ratios, rows)
     figure.add_vline(x=1, line={"color": LINE, "dash": "dot"})
-    write_beside(figure, rows, list(drawn["words"]))
-    figure.update_xaxes(title=unit.title, ticksuffix="×", rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", showgrid=False)
+    write_beside(figure, rows, list(ratios["words"]))
+    figure.update_xaxes(title=title, ticksuffix="×", rangemode="tozero")
+    rows_from_the_top(figure, rows)
     row_px = _ROW_PX if len(rows) <= _FEW else _NARROW_ROW_PX
-    return finish(figure, height=row_px * max(len(rows), 2), legend=False, right=150)
+    right = _BOUND_PX if ratios["bound"].notna().any() else _RIGHT_PX
+    return finish(figure, height=row_px * max(len(rows), 2), legend=False, right=right)
 
 
-def _pattern(row: Mapping[str, Any]) -> str:
-    return "." if isinstance(row["bound"], str) else "" if row["comparable"] else "/"
+def _add_intervals(figure: go.Figure, ratios: pd.DataFrame, rows: Sequence[str]) -> None:
+    """Those there are, dark on a light edge."""
+    known = (ratios["low"].notna() & ratios["high"].notna() & ratios["bound"].isna()).to_numpy(bool)
+    drawn = ratios[known]
+    for colour, width in ((INTERVAL_EDGE, _EDGE_WIDTH), (INTERVAL, _WIDTH)) if len(drawn) else ():
+        figure.add_scatter(
+            x=list(drawn["ratio"]),
+            y=[row for row, there in zip(rows, known, strict=True) if there],
+            error_x={
+                "type": "data",
+                "array": list(drawn["high"] - drawn["ratio"]),
+                "arrayminus": list(drawn["ratio"] - drawn["low"]),
+                "color": colour,
+                "thickness": width,
+                "width": 3 + width / 2,
+            },
+            mode="markers",
+            marker={"opacity": 0},
+            hoverinfo="skip",
+        )
 
 
 def _words(row: Mapping[str, Any]) -> str:
-    """`1.45× [1.40–1.50]`; of two seeds their range, `1.45× (1.40, 1.50)`; `> 1.45×` of a bound."""
+    """`1.45× [1.40–1.50]`; of two seeds their range, `1.45× (1.40, 1.50)`; `not reached (< 1.45×)`."""
     said = f"{row['ratio']:.2f}×"
     if isinstance(row["bound"], str):
-        return f"{row['bound']} {said}"
+        return f"{_NOT_REACHED[row['bound']]} ({row['bound']} {said})"
     if not row["comparable"]:
         said += f" {NOT_COMPARABLE}"
     if pd.notna(row["low"]) and pd.notna(row["high"]):

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from results.figures.colours import ArmStyle
-from results.figures.layout import LINE, finish, write_beside
+from results.figures.layout import LINE, finish, interval_marks, rows_from_the_top, write_beside
 from results.store import records
 
 AGE_COLOURS = ("#DADAEB", "#BCBDDC", "#9E9AC8", "#807DBA", "#6A51A3", "#54278F")
@@ -23,7 +23,7 @@ FATE_COLOURS: Mapping[str, str] = {
     "unresolved": "#DDDDDD",
 }
 """Tol's bright set. In the order they are drawn: a sweep that is still running has unresolved groups."""
-METRIC_TITLES = {
+METRIC_TITLES: Mapping[str, str] = {
     "ess": "effective sample size (share of tokens)",
     "ratio_mean": "mean importance ratio",
     "ratio_max": "greatest importance ratio",
@@ -95,7 +95,7 @@ def generated_tokens(fates: pd.DataFrame, waste: pd.DataFrame) -> go.Figure:
     write_beside(figure, labels, [_waste_words(row) for row in records(waste)])
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title="completion tokens generated", rangemode="tozero")
-    _rows_from_the_top(figure, labels)
+    rows_from_the_top(figure, labels)
     return finish(figure, height=_ROW_PX * max(len(labels), 3), right=190)
 
 
@@ -125,18 +125,8 @@ def _by_fate(fates: pd.DataFrame, x: "pd.Series[float]", hover: str, beside: str
 def _stacked(figure: go.Figure, labels: list[str], x_title: str) -> go.Figure:
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title=x_title, ticksuffix=" %", range=[0, 100])
-    _rows_from_the_top(figure, labels)
+    rows_from_the_top(figure, labels)
     return finish(figure, height=_ROW_PX * max(len(labels), 3))
-
-
-def _rows_from_the_top(figure: go.Figure, labels: list[str]) -> None:
-    figure.update_yaxes(
-        type="category",
-        categoryorder="array",
-        categoryarray=labels,
-        range=[len(labels) - 0.5, -0.5],
-        showgrid=False,
-    )
 
 
 def metric_by_step(steps: pd.DataFrame, styles: Mapping[str, ArmStyle], metric: str) -> go.Figure:
@@ -210,26 +200,16 @@ def thrown_away(bias: pd.DataFrame, x_title: str) -> go.Figure:
     colours = [FATE_COLOURS[fate] for fate in bias["fate"]]
     figure = go.Figure()
     figure.add_vline(x=1 if (bias["scale"] == "ratio").all() else 0, line={"color": LINE, "dash": "dot"})
-    figure.add_scatter(
-        x=list(bias["estimate"]),
-        y=rows,
-        error_x={
-            "type": "data",
-            "array": list(bias["high"] - bias["estimate"]),
-            "arrayminus": list(bias["estimate"] - bias["low"]),
-            "thickness": 1.5,
-            "color": LINE,
-        },
-        mode="markers",
-        marker={
-            "size": 10,
-            "color": colours,
-            "line": {"width": 2, "color": colours},
-            "symbol": ["circle" if word in ("more", "less") else "circle-open" for word in bias["verdict"]],
-        },
-        hovertemplate="%{y}: %{x:.3g}<extra></extra>",
+    figure.add_trace(
+        interval_marks(
+            rows,
+            bias.rename(columns={"estimate": "value"})[["value", "low", "high"]],
+            colours,
+            decided=[word in ("more", "less") for word in bias["verdict"]],
+            hover="%{y}: %{x:.3g}",
+        )
     )
     write_beside(figure, rows, list(bias["verdict"]))
     figure.update_xaxes(title=x_title)
-    _rows_from_the_top(figure, rows)
+    rows_from_the_top(figure, rows)
     return finish(figure, height=_ROW_PX * max(len(rows), 3), legend=False, right=150)

@@ -19,7 +19,7 @@ class Costs(_Predicted):
     """The costs that a prediction was made from."""
 
     source: str
-    """`fitted on SWEEP/RUN`, `fitted on a pilot of …` or `numbers given by hand`."""
+    """`fitted on SWEEP/RUN` or `numbers given by hand`."""
     generate_s: float
     """Mean seconds of generation of a group that has the engine for itself."""
     crowding: float
@@ -74,8 +74,8 @@ class Prediction(_Predicted):
     """Of the wall time, that in which the engine works on nothing or is halted by a sync."""
     learner_idle_share: float
     """Of the wall time, that in which the learner waits or drains."""
-    wasted_token_share: float
-    """Of the sampled tokens, those that are not trained on."""
+    wasted_token_share: float | None
+    """Of the sampled tokens, those that are not trained on; None where costs say nothing of tokens."""
     dispatched_per_trained: float
     """Groups dispatched for each that is trained."""
     latency_s: float

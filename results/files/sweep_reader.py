@@ -1,4 +1,4 @@
-"""The small files of a sweep -> rows of `sweeps`, `runs`, `comparisons` and the two `published_` tables."""
+"""The small files of a sweep -> rows of `sweeps`, `runs`, and what is compared, predicted and published."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from results.files.comparisons import comparisons
 from results.files.ledger import Ledger
+from results.files.prediction_rows import prediction_rows
 from results.files.published import published_accuracy_rows, published_run_rows
 from results.files.rows import Row, column_types, insert_rows, storable
 from results.files.sources import Source
@@ -17,7 +18,7 @@ from trainer.config import RunFile
 from trainer.paths import SweepPaths
 from trainer.records import RunStatus
 
-_TABLES = ("sweeps", "runs", "comparisons", "published_runs", "published_accuracy")
+_TABLES = ("sweeps", "runs", "comparisons", "predictions", "published_runs", "published_accuracy")
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -38,11 +39,13 @@ def read_sweep(ledger: Ledger, name: str, sources: Iterable[Source]) -> None:
             ledger.release(source)
             ledger.remember(source)
         manifest_file = found.get(f"{name}/{SweepPaths(ledger.runs_dir / name).manifest.name}")
-        for table, rows in _rows(ledger, name, found).items():
-            kept, complaints = storable(column_types(ledger.connection, table), rows)
+        tables, complaints = _rows(ledger, name, found)
+        for table, rows in tables.items():
+            kept, unfit = storable(column_types(ledger.connection, table), rows)
             insert_rows(ledger.connection, table, kept)
-            if manifest_file is not None:
-                ledger.quarantine(manifest_file, [BadLine(0, complaint, "") for complaint in complaints])
+            complaints += unfit
+        if manifest_file is not None:
+            ledger.quarantine(manifest_file, [BadLine(0, complaint, "") for complaint in complaints])
 
 
 def update_status(ledger: Ledger, statuses: Sequence[Source]) -> set[str]:
@@ -73,21 +76,24 @@ def update_status(ledger: Ledger, statuses: Sequence[Source]) -> set[str]:
     return unread
 
 
-def _rows(ledger: Ledger, name: str, found: Mapping[str, Source]) -> dict[str, list[Row]]:
-    """The rows of each table; none of a folder that is no sweep."""
+def _rows(ledger: Ledger, name: str, found: Mapping[str, Source]) -> tuple[dict[str, list[Row]], list[str]]:
+    """The rows of each table, none of a folder that is no sweep, and what in the manifest cannot be read."""
     sweep = SweepPaths(ledger.runs_dir / name)
     manifest = _read(ledger, found, f"{name}/{sweep.manifest.name}", Manifest) or Manifest()
     runs = _run_records(ledger, found, sweep, manifest)
     if not runs and not manifest.runs:
-        return {}
+        return {}, []
     pairs = comparisons(runs, manifest.baseline, manifest.reference)
-    return {
+    predictions, complaints = prediction_rows(name, manifest.runs)
+    tables: dict[str, list[Row]] = {
         "sweeps": [_sweep_row(name, manifest)],
         "runs": [run.row(name) for run in runs],
         "comparisons": [{"sweep": name, **pair} for pair in pairs],
+        "predictions": predictions,
         "published_runs": [row for run in runs for row in published_run_rows(name, run)],
         "published_accuracy": [row for run in runs for row in published_accuracy_rows(name, run)],
     }
+    return tables, complaints
 
 
 def _run_records(

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from trainer.config import RunConfig, RunFile
 from trainer.errors import SweepctlError
@@ -135,6 +135,9 @@ class PlannedRun(BaseModel):
     base_name: str | None = None
     """What its untrained model is called under `base_models`, where that is not the model's own name."""
     published: Published | None = None
+    prediction: JsonValue = None
+    """What was predicted of it, as written: one that cannot be read must not take the plan with it. See
+    `results.files.prediction_rows`."""
 
 
 class Manifest(BaseModel):

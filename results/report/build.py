@@ -17,6 +17,7 @@ from results.report.conclusions import conclusions
 from results.report.knobs import Flat, flatten, objective, varying_keys
 from results.report.notices import SILENT_AFTER_S, notices
 from results.report.observations import speed_observations
+from results.report.plan import plan_observations
 from results.report.published import published_observations
 from results.report.quality import quality_observations
 from results.report.snapshot import snapshot
@@ -29,6 +30,7 @@ from results.tables.arms import arm_speedups_table, arms_table
 from results.tables.arms_accuracy import arm_delta_table
 from results.tables.modes import modes_table
 from results.tables.noise_floor import noise_floor_table
+from results.tables.plan import plan_table
 from results.tables.published import (
     published_speed_table,
     published_speedup_table,
@@ -37,6 +39,7 @@ from results.tables.published import (
 from results.tables.selection import bias_table
 from results.tables.speed import overlapping_runs, speedup_table
 from results.tables.staleness import ages_table, fates_table, staleness_table, waste_table
+from trainer.paths import PILOT
 
 __all__ = ["SILENT_AFTER_S", "Report", "build_report"]
 
@@ -101,6 +104,8 @@ class Report:
     """`results.tables.arms_accuracy.arm_delta_table`."""
     noise_floor: pd.DataFrame
     """`results.tables.noise_floor.noise_floor_table`."""
+    plan: pd.DataFrame
+    """`results.tables.plan.plan_table`."""
     warnings: pd.DataFrame
     """What runs warned of: `label, message, times`."""
     quarantine: pd.DataFrame
@@ -110,6 +115,8 @@ class Report:
     speed_observations: tuple[str, ...]
     quality_observations: tuple[str, ...]
     staleness_observations: tuple[str, ...]
+    plan_observations: tuple[str, ...]
+    """How right the predictions were; not among `observations`, which are of the runs."""
     conclusions: tuple[str, ...]
 
     @property
@@ -139,14 +146,16 @@ class Report:
 
 
 def build_report(store: Store, sweep: str | None = None) -> Report:
-    """The report of a sweep, by default of the most recent one; partial while runs are missing.
+    """The report of a sweep, by default of the most recent one, pilots last; partial while runs are missing.
 
     Raises:
         StoreError: nothing is published yet, or no sweep has that name.
     """
     with snapshot(store) as opened:
         sweeps = opened.query(
-            "SELECT * EXCLUDE (environment) FROM sweeps ORDER BY created_unix DESC NULLS LAST, sweep"
+            "SELECT * EXCLUDE (environment) FROM sweeps "
+            "ORDER BY ends_with(sweep, ?), created_unix DESC NULLS LAST, sweep",
+            [PILOT],
         )
         if sweeps.empty:
             raise StoreError(f"{store.path}: holds no sweep; `sweepctl run SPEC` makes one")
@@ -179,6 +188,7 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
     arm_speedups = arm_speedups_table(experiments, speedups)
     speeds = compared_speeds(experiments, speedups, arm_speedups)
     quarantine, published = _quarantine(store, name), published_speedup_table(store, name)
+    plan = plan_table(store, name)
     return Report(
         sweep=name,
         profile=_optional(chosen["profile"]),
@@ -211,6 +221,7 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
         deltas=deltas,
         arm_deltas=arm_deltas,
         noise_floor=noise_floor_table(store, name),
+        plan=plan,
         warnings=_warnings(store, name),
         quarantine=quarantine,
         notices=tuple(notices(experiments, overlapping_runs(store, name), quarantine)),
@@ -220,6 +231,7 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
         ),
         quality_observations=tuple(quality_observations(experiments, deltas, arm_deltas, margin)),
         staleness_observations=tuple(staleness_observations(waste, bias, trends)),
+        plan_observations=tuple(plan_observations(plan)),
         conclusions=tuple(conclusions(experiments, speeds, deltas, arm_deltas, margin)),
     )
 

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from results.figures.colours import ArmStyle, arm_styles
+from results.figures.plan import phase_bars, predicted_against_measured
 from results.figures.quality import delta_forest, exact_match, training_curves
 from results.figures.speed import speedup_bars
 from results.figures.staleness import ages
@@ -17,6 +18,7 @@ from results.report.compared import opponents
 from results.store import Store, records
 from results.tables.accuracy import default_filter_rows
 from results.tables.curves import X_AXES, first_seeds, reward_curves_table
+from results.tables.plan import PHASES
 from results.tables.speed import REWARD_WINDOW_STEPS
 from results.tables.steps import steps_table
 
@@ -47,6 +49,7 @@ def charts(report: Report, store: Store) -> tuple[Chart, ...]:
         *_deltas(report, styles),
         *_learning(report, store, styles),
         *_ages(report),
+        *_plan(report, styles),
     )
 
 
@@ -151,6 +154,38 @@ def _ages(report: Report) -> Iterator[Chart]:
         ages(kept),
         f"Share of trained groups by age in optimizer steps. {'; '.join(words)}.",
     )
+
+
+def _plan(report: Report, styles: Mapping[str, ArmStyle]) -> Iterator[Chart]:
+    measured, shown = _first(report.plan[report.plan["measured_step_s"].notna()])
+    if measured.empty:
+        return
+    words = [
+        f"{row['label']} predicted {row['predicted_step_s']:.3g} s, measured {row['measured_step_s']:.3g} s"
+        for row in records(measured)
+    ]
+    section = "Predicted and measured"
+    yield Chart(
+        section,
+        f"Mean step time, predicted against measured{shown}",
+        predicted_against_measured(measured, styles),
+        f"A point for each run, on the line where both are equal: {'; '.join(words)}.",
+    )
+    yield Chart(
+        section,
+        f"Parts of a step, predicted and measured{shown}",
+        phase_bars(measured),
+        f"Two bars for each run, predicted above measured, in seconds a step: {'; '.join(_parts(measured))}.",
+    )
+
+
+def _parts(plan: pd.DataFrame) -> Iterator[str]:
+    for row in records(plan):
+        parts = (
+            f"{phase} {row[f'predicted_{phase}_s']:.3g} and {row[f'measured_{phase}_s']:.3g}"
+            for phase in PHASES
+        )
+        yield f"{row['label']}: {', '.join(parts)}"
 
 
 def _steps(report: Report, store: Store) -> pd.DataFrame:

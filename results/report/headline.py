@@ -165,18 +165,18 @@ def _close(best: Row, speeds: pd.DataFrame) -> str:
     mine = to_reference[to_reference["arm_id"] == best["arm_id"]]
     if mine.empty:
         rivals = known[(known["other_arm_id"] == best["arm_id"]) & (known["prompts_per_s_high"] >= 1)]
-        one, more = (
-            "interval of the ratio of {} to it reaches 1",
-            "intervals of the ratios of {} to it reach 1",
-        )
+        said = "; not shown to be faster than {}: the 95 % interval of {} ratio to {} reaches 1"
     else:
         near = to_reference["prompts_per_s_high"] >= mine["prompts_per_s_low"].iloc[0]
         rivals = to_reference[near & (to_reference["arm_id"] != best["arm_id"])]
-        one, more = "interval of {} overlaps its", "intervals of {} overlap its"
+        # Intervals that overlap are no test of the two, nor would intervals apart be needed for one.
+        said = (
+            "; not tested against {}: the 95 % interval of {} ratio to the reference run overlaps that of {}"
+        )
     names = list(dict.fromkeys(arm_label(label) for label in rivals["label"]))
     if not names:
         return ""
-    return f"; the 95 % {(more if len(names) > 1 else one).format(_listed(names))}"
+    return said.format(_listed(names), "its" if len(names) == 1 else "each one's", best["label"])
 
 
 def _speedup(row: Row, count: int) -> str:
@@ -192,7 +192,8 @@ def _speedup(row: Row, count: int) -> str:
             ends = span(row["prompts_per_s_least"], row["prompts_per_s_most"], ".2f")
             kind = f"in its two seeds {ends}, which is no interval"
         return f"{said} ({kind}): neither faster nor slower is shown."
-    shown = "shown to be faster" if low > 1 else "shown to be slower" if high < 1 else "neither is shown"
+    way = "faster" if low > 1 else "slower" if high < 1 else None
+    shown = f"shown to be {way} than {arm_label(row['other_label'])}" if way else "neither is shown"
     about = f"95 % {low:.2f}–{high:.2f}, {row['interval_scope']}"
     reach = " for these runs, not for the setting" if row["interval_scope"] == ONE_RUN else ""
     picked = f"; not adjusted for its having been picked from {count}" if count > 1 else ""

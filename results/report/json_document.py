@@ -13,6 +13,7 @@ from results.report.build import Report
 from results.report.gate import GateOutcome
 from results.report.rows import TABLES
 from results.report.rows import accuracy as accuracy_rows
+from results.report.rows import plan as plan_rows
 from results.report.rows import runs as run_rows
 from results.report.rows import speed as speed_rows
 from results.report.rows import staleness as staleness_rows
@@ -56,6 +57,8 @@ class ReportDocument(BaseModel):
     speed_observations: list[str]
     quality_observations: list[str]
     staleness_observations: list[str]
+    plan_observations: list[str]
+    """How right the predictions were."""
     conclusions: list[str]
     experiments: list[run_rows.ExperimentRow]
     arms: list[run_rows.ArmRow]
@@ -76,6 +79,7 @@ class ReportDocument(BaseModel):
     deltas: list[accuracy_rows.DeltaRow]
     arm_deltas: list[accuracy_rows.ArmDeltaRow]
     noise_floor: list[accuracy_rows.NoiseFloorRow]
+    plan: list[plan_rows.PlanRow]
     warnings: list[run_rows.WarningRow]
     quarantine: list[run_rows.QuarantineRow]
     gate: GateDocument | None = None
@@ -98,6 +102,7 @@ def document(report: Report, gate: GateOutcome | None = None) -> ReportDocument:
             "speed_observations",
             "quality_observations",
             "staleness_observations",
+            "plan_observations",
         ),
         "conclusions",
     )

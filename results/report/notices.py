@@ -31,6 +31,15 @@ def notices(experiments: pd.DataFrame, overlapping: pd.DataFrame, quarantine: pd
     ]
 
 
+def infeasible_notices(experiments: pd.DataFrame) -> list[str]:
+    """Of `notices`, those of runs that cannot run: the plan left them out, nothing went wrong.
+
+    Args:
+        experiments: view `run_summary`.
+    """
+    return list(_unfinished(experiments[experiments["state"] == "infeasible"]))
+
+
 def _unfinished(experiments: pd.DataFrame) -> Iterator[str]:
     """How many runs are missing; which, and why."""
     feasible = experiments[experiments["state"] != "infeasible"]

@@ -7,6 +7,7 @@ import pandas as pd
 from results.report.cells import p_text
 from results.statistics.proportions import LEVEL
 from results.store import records
+from results.tables.ages import METRIC_NAMES
 from results.tables.selection import bias_sentences
 from results.tables.staleness import WASTED
 
@@ -62,7 +63,8 @@ def age_matters(trends: pd.DataFrame) -> Iterator[str]:
     for row in records(shown)[:_NAMED]:
         way = "rises" if row["rank_correlation"] > 0 else "falls"
         yield (
-            f"{row['label']}: `{row['metric']}` {way} with the age of what a step trains on "
+            f"{row['label']}: {METRIC_NAMES[row['metric']]} (`{row['metric']}`) {way} with the age of what a "
+            "step trains on "
             f"(rank correlation {row['rank_correlation']:+.2f}, adjusted {p_text(row['p_adjusted'])})."
         )
     if len(shown) > _NAMED:

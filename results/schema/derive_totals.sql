@@ -16,7 +16,8 @@ per_run AS (
         sum(checkpoint_s ORDER BY step) AS checkpoint_s, sum(other_s ORDER BY step) AS other_s,
         sum(off_policy_steps_mean * prompts ORDER BY step) / sum(prompts) AS off_policy_steps_mean,
         max(off_policy_steps_max) AS off_policy_steps_max,
-        avg(truncated_fraction ORDER BY step) AS truncated_fraction
+        avg(truncated_fraction ORDER BY step) AS truncated_fraction,
+        CASE WHEN count(engine_idle_s) = count(*) THEN sum(engine_idle_s ORDER BY step) END AS engine_idle_s
     FROM their_steps GROUP BY sweep, run_name
 ),
 fifths AS (
@@ -31,7 +32,8 @@ fifths AS (
     GROUP BY sweep, run_name
 ),
 their_fates AS (
-    SELECT d.sweep, d.run_name, coalesce(g.fate, 'unresolved') AS fate, g.completion_tokens
+    SELECT d.sweep, d.run_name, group_id, coalesce(g.fate, 'unresolved') AS fate, g.completion_tokens,
+        g.finished_s - g.dispatched_s AS latency_s
     FROM (FROM dispatches SEMI JOIN chosen USING (sweep, run_name)) AS d
     LEFT JOIN (FROM groups SEMI JOIN chosen USING (sweep, run_name)) AS g USING (sweep, run_name, group_id)
 ),
@@ -42,6 +44,8 @@ per_fate AS (
         -- evicted, aborted, failed, leftover: wasted though nobody judged them useless, as a filter does.
         -- discarded: an attempt was cut off, which says nothing of the settings
         count(*) FILTER (fate NOT IN ('trained', 'filtered', 'unresolved', 'discarded')) AS groups_lost,
+        count(*) FILTER (fate NOT IN ('unresolved', 'discarded')) AS groups_settled,
+        avg(latency_s ORDER BY group_id) FILTER (fate <> 'discarded') AS latency_s,
         sum(completion_tokens) FILTER (fate = 'trained')
             / sum(completion_tokens) FILTER (fate <> 'discarded') AS trained_token_share
     FROM their_fates GROUP BY sweep, run_name

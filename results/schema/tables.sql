@@ -253,6 +253,50 @@ CREATE TABLE eval_samples (
     exact_match DOUBLE NOT NULL
 );
 
+-- What was predicted of a run before its first step: results.files.predictions says what each figure is.
+CREATE TABLE predictions (
+    sweep VARCHAR NOT NULL,
+    run_name VARCHAR NOT NULL,
+    made_unix DOUBLE NOT NULL,
+    replications BIGINT NOT NULL,
+    step_s DOUBLE NOT NULL,
+    step_low_s DOUBLE NOT NULL,         -- chance alone puts 95 % of runs with these costs between the two
+    step_high_s DOUBLE NOT NULL,
+    step_p5_s DOUBLE NOT NULL,          -- of single steps, without the first sync cycle
+    step_p50_s DOUBLE NOT NULL,
+    step_p95_s DOUBLE NOT NULL,
+    mode_seconds DOUBLE[] NOT NULL,
+    mode_weights DOUBLE[] NOT NULL,
+    wait_s DOUBLE NOT NULL,             -- of a step, as the next five: their sum is step_s
+    drain_s DOUBLE NOT NULL,
+    learn_s DOUBLE NOT NULL,
+    sync_s DOUBLE NOT NULL,
+    checkpoint_s DOUBLE NOT NULL,
+    other_s DOUBLE NOT NULL,
+    prompts_per_s DOUBLE NOT NULL,
+    wall_s DOUBLE NOT NULL,
+    age_mean DOUBLE NOT NULL,
+    ages BIGINT[] NOT NULL,
+    age_shares DOUBLE[] NOT NULL,       -- of trained groups, by age
+    engine_idle_share DOUBLE NOT NULL,
+    learner_idle_share DOUBLE NOT NULL,
+    wasted_token_share DOUBLE NOT NULL,
+    dispatched_per_trained DOUBLE NOT NULL,
+    latency_s DOUBLE NOT NULL,
+    completion_tokens_per_prompt DOUBLE NOT NULL,
+    cost_source VARCHAR NOT NULL,       -- where the costs come from, in words
+    cost_generate_s DOUBLE NOT NULL,    -- of a group that has the engine for itself
+    cost_crowding DOUBLE NOT NULL,      -- by how much every other group slows it down, as a share of that
+    cost_verify_s DOUBLE NOT NULL,
+    cost_learn_s_per_prompt DOUBLE NOT NULL,
+    cost_learn_s_per_token DOUBLE NOT NULL,
+    cost_optimizer_s DOUBLE NOT NULL,
+    cost_other_s DOUBLE NOT NULL,
+    cost_sync_s DOUBLE NOT NULL,
+    cost_checkpoint_s DOUBLE NOT NULL,
+    cost_groups BIGINT NOT NULL         -- that generation was measured on
+);
+
 -- What was published of a run that was made elsewhere: never mixed with measurements.
 CREATE TABLE published_runs (
     sweep VARCHAR NOT NULL,
@@ -346,8 +390,11 @@ CREATE TABLE run_totals (
     groups_trained BIGINT,
     groups_filtered BIGINT,
     groups_lost BIGINT,
+    groups_settled BIGINT,              -- with a fate but `discarded`
+    latency_s DOUBLE,                   -- mean from dispatch to the end of generation, of those that got there
     trained_token_share DOUBLE,
-    engine_busy_s DOUBLE                -- in which at least one request ran
+    engine_busy_s DOUBLE,               -- in which at least one request ran
+    engine_idle_s DOUBLE                -- in which it worked on nothing or a sync held it up
 );
 
 -- results.statistics.modes, one row per run with steps.

@@ -4,12 +4,23 @@ At age 0 engine and learner hold the same weights, so what the ratios show there
 programs alone: numerics, and any sampling rule the learner does not share.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from results.statistics.age_trends import METRICS
 from results.statistics.families import holm_within
 from results.store import Store
+
+METRIC_NAMES: Mapping[str, str] = {
+    "ess": "effective sample size",
+    "ratio_mean": "mean ratio",
+    "ratio_max": "greatest ratio",
+    "logprob_gap_mean": "log-probability gap",
+    "clip_fraction": "clipped share",
+}
+"""What `METRICS` are called, as the subject of a sentence and in a choice."""
 
 
 def age_effects_table(store: Store, sweep: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from results.store import Store
+from results.store import Store, records
 from results.tables.accuracy import default_filter_rows
 
 LEVELS = ("step_mean_s", "prompts_per_s", "reward_last_fifth", "accuracy_percent")
@@ -42,6 +42,20 @@ def headline_measure(accuracy: pd.DataFrame) -> Measure | None:
     return Measure(first["task"], first["metric"], first["filter"], int(same["num_fewshot"].max()))
 
 
+def measures(accuracy: pd.DataFrame) -> list[Measure]:
+    """What runs were evaluated by, the one of `headline_measure` first.
+
+    Args:
+        accuracy: `results.tables.accuracy.accuracy_table`.
+    """
+    first = headline_measure(accuracy)
+    if first is None:
+        return []
+    of_runs = accuracy[accuracy["run_name"].notna()].drop_duplicates(list(Measure._fields))
+    rows = records(of_runs[list(Measure._fields)])
+    return list(dict.fromkeys([first, *(Measure(**row) for row in rows)]))
+
+
 def opponent(speedups: pd.DataFrame, deltas: pd.DataFrame) -> str | None:
     """The kind of opponent that a sweep's runs are shown against; None where they have none."""
     present = {*speedups["against"], *deltas["against"]}
@@ -56,13 +70,13 @@ def runs_table(
     speedups: pd.DataFrame,
     accuracy: pd.DataFrame,
     deltas: pd.DataFrame,
+    measure: Measure | None,
 ) -> pd.DataFrame:
     """One row per run of the plan, in its order.
 
     Columns: `label, run_name, arm_id, state, progress` (steps done and planned), the `knobs` by their dotted
     keys, `step_mean_s, prompts_per_s, reward_last_fifth`, `prompts_per_s_speedup` with the ends `_low` and
-    `_high` of its 95 % interval and `verdict`, both against `opponent`, and `accuracy_percent` by
-    `headline_measure`.
+    `_high` of its 95 % interval and `verdict`, both against `opponent`, and `accuracy_percent`.
 
     Args:
         experiments: view `run_summary`.
@@ -71,6 +85,7 @@ def runs_table(
         speedups: `results.tables.speed.speedup_table`.
         accuracy: `results.tables.accuracy.accuracy_table`.
         deltas: `results.tables.accuracy.delta_table`.
+        measure: what accuracy and verdict are of; None where nothing is evaluated.
     """
     table = experiments[["label", "run_name", "arm_id", "state"]].assign(
         progress=[
@@ -79,9 +94,10 @@ def runs_table(
         ]
     )
     for knob in knobs:
-        table[knob] = _column([configurations.get(run, {}).get(knob) for run in table["run_name"]])
+        # By place: of runs that a filter leaves, the index has gaps.
+        table[knob] = _column([configurations.get(run, {}).get(knob) for run in table["run_name"]]).array
     table = table.assign(**experiments[_RESULTS])
-    measure, against = headline_measure(accuracy), opponent(speedups, deltas)
+    against = opponent(speedups, deltas)
     speed = speedups[speedups["against"] == against].set_index("run_name")
     for name in ("prompts_per_s_speedup", "prompts_per_s_low", "prompts_per_s_high"):
         table[name] = table["run_name"].map(speed[name])
@@ -113,8 +129,8 @@ def grouped_runs(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def varying_columns(table: pd.DataFrame) -> list[str]:
-    """The columns in which not all rows agree; two missing values do."""
-    return [str(name) for name in table if table[name].map(repr).nunique() > 1]
+    """The columns in which two rows have unlike values; a missing one says nothing, as in `varying_keys`."""
+    return [str(name) for name in table if table[name].dropna().map(repr).nunique() > 1]
 
 
 def configuration_table(flat: Mapping[str, Any], defaults: Mapping[str, Any]) -> pd.DataFrame:

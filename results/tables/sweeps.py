@@ -3,13 +3,14 @@
 import pandas as pd
 
 from results.store import Store, records
+from trainer.paths import PILOT
 
 _UNFINISHED = ("running", "failed", "interrupted", "skipped", "pending")
 """States of runs that have not succeeded, in the order they are told."""
 
 
 def sweeps_table(store: Store) -> pd.DataFrame:
-    """One row per sweep, the most recent first.
+    """One row per sweep, the most recent first, pilots last.
 
     Columns: `sweep, profile, created_unix`; `runs` that can run, and how many of them are `succeeded,
     running, failed, interrupted, skipped, pending`; `state` in words, such as *finished*, or *2 running, 1
@@ -36,8 +37,9 @@ def sweeps_table(store: Store) -> pd.DataFrame:
         LEFT JOIN runs AS r ON r.sweep = s.sweep AND r.state <> 'infeasible'
         LEFT JOIN run_totals AS t ON t.sweep = r.sweep AND t.run_name = r.run_name
         GROUP BY s.sweep, s.profile, s.created_unix
-        ORDER BY s.created_unix DESC NULLS LAST, s.sweep
-        """
+        ORDER BY ends_with(s.sweep, ?), s.created_unix DESC NULLS LAST, s.sweep
+        """,
+        [PILOT],
     )
     return found.assign(
         progress=found["progress"].astype(float).fillna(0.0), state=[_state(row) for row in records(found)]

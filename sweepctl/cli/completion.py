@@ -11,6 +11,8 @@ from pathlib import Path
 
 import typer
 
+from trainer.paths import is_pilot
+
 Completions = list[tuple[str, str]]
 """Values with a word of help each."""
 Complete = Callable[[typer.Context, str], Completions]
@@ -88,9 +90,9 @@ def complete_profile(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str,
 
 
 def _manifests(ctx: typer.Context) -> list[Path]:
-    """Every sweep's, the latest first."""
-    runs_dir = Path(ctx.params["runs_dir"])
-    return sorted(runs_dir.glob("[!.]*/sweep.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    """Every sweep's, the latest first; those of pilots after all others."""
+    found = Path(ctx.params["runs_dir"]).glob("[!.]*/sweep.json")
+    return sorted(found, key=lambda path: (is_pilot(path.parent.name), -path.stat().st_mtime))
 
 
 def _is_spec(path: Path) -> bool:

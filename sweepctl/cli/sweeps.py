@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sweepctl.cli.app import app
-from sweepctl.cli.completion import complete_profile, complete_sweep
+from sweepctl.cli.completion import complete_profile, complete_run, complete_sweep
 from sweepctl.cli.options import AsJson, Only, Overrides, Profile, RunsDir, SpecArgument
 from sweepctl.commands.run import DEFAULT_RUNS
 
@@ -61,19 +61,27 @@ def run(
         ExecutorName,
         typer.Option(help="local: a process for each run; inline: in this one, for a debugger."),
     ] = ExecutorName.LOCAL,
+    predict_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Predict from this run's records; by default from the one that has most to say.",
+            autocompletion=complete_run,
+        ),
+    ] = None,
     runs_dir: RunsDir = DEFAULT_RUNS,
 ) -> None:
     """Run a sweep, or go on with it; what has succeeded is not run again."""
     if dry_run:
+        from sweepctl.commands.plan import show_plan  # noqa: PLC0415
         from sweepctl.plan.plan import load_plan  # noqa: PLC0415
-        from sweepctl.plan.show import print_plan  # noqa: PLC0415
         from sweepctl.running.slots import choose_share  # noqa: PLC0415
 
         planned = load_plan(
             spec, profile, overrides or [], runs_dir, only=only, rerun_on=frozenset(rerun_on or ())
         )
-        choose_share(planned.resolved.spec.resources, devices, concurrency)  # refuses what `run` would
-        print_plan(planned, retry_failed=retry_failed, force=force)
+        share = choose_share(planned.resolved.spec.resources, devices, concurrency)
+        show_plan(planned, share, runs_dir, retry_failed=retry_failed, force=force)
         return
     from sweepctl.commands.run import RunRequest, run_sweep  # noqa: PLC0415
 
@@ -91,6 +99,7 @@ def run(
             force=force,
             evaluate=not no_eval,
             inline=executor is ExecutorName.INLINE,
+            predict_from=predict_from,
         )
     )
     raise typer.Exit(code)
@@ -99,26 +108,52 @@ def run(
 @app.command(rich_help_panel=_PANEL)
 def plan(
     spec: SpecArgument,
+    *,
     profile: Profile = "auto",
     overrides: Overrides = None,
     only: Only = None,
     rerun_on: Rerun = None,
-    *,
+    from_run: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="RUN", help="Predict from this run's records.", autocompletion=complete_run
+        ),
+    ] = None,
+    pilot: Annotated[
+        bool, typer.Option("--pilot", help="Predict from a few steps of one run, trained now.")
+    ] = False,
+    pilot_steps: Annotated[int, typer.Option(min=2, help="Steps of a pilot.")] = 6,
+    generate_s: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Predict from this: seconds from dispatch until training can start,"),
+    ] = None,
+    train_s_per_prompt: Annotated[
+        float | None, typer.Option(min=0.0, help="of training on a prompt's completions,")
+    ] = None,
+    overhead_s: Annotated[float | None, typer.Option(min=0.0, help="and of the rest of a step.")] = None,
+    recommend: Annotated[
+        bool, typer.Option("--recommend", help="Look beyond the sweep's own settings.")
+    ] = False,
     as_json: AsJson = False,
     runs_dir: RunsDir = DEFAULT_RUNS,
 ) -> None:
-    """Show a sweep's runs in order, which are infeasible and why, and what is done already."""
+    """Show a sweep's runs in order, what there is of them, and what each will do."""
+    from sweepctl.commands.plan import CostsRequest, show_plan  # noqa: PLC0415
     from sweepctl.plan.plan import load_plan  # noqa: PLC0415
+    from sweepctl.running.slots import choose_share  # noqa: PLC0415
 
     planned = load_plan(
         spec, profile, overrides or [], runs_dir, only=only, rerun_on=frozenset(rerun_on or ())
     )
-    if as_json:
-        print(json.dumps(planned.summary(), indent=2))
-    else:
-        from sweepctl.plan.show import print_plan  # noqa: PLC0415
-
-        print_plan(planned)
+    costs = CostsRequest(
+        from_run=from_run,
+        pilot_steps=pilot_steps if pilot else None,
+        generate_s=generate_s,
+        train_s_per_prompt=train_s_per_prompt,
+        overhead_s=overhead_s,
+    )
+    share = choose_share(planned.resolved.spec.resources)
+    show_plan(planned, share, runs_dir, costs, recommend=recommend, as_json=as_json)
 
 
 @app.command(rich_help_panel=_PANEL)

@@ -1,10 +1,17 @@
 """`sweepctl run`."""
 
 import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.errors import ConfigError
+
+if TYPE_CHECKING:  # slow to import; `sweepctl --help` needs none of it
+    from results.files.predictions import Prediction
+    from sweepctl.plan.plan import Plan
+    from sweepctl.running.slots import Share
 
 DEFAULT_RUNS = Path("runs")
 
@@ -25,6 +32,8 @@ class RunRequest:
     force: bool = False
     evaluate: bool = True
     inline: bool = False
+    predict_from: str | None = None
+    """The run whose records the prediction comes from; by default the one that has most to say."""
 
     def words(self) -> list[str]:
         """The command that goes on with this: without what was asked for once, and without the place."""
@@ -48,6 +57,36 @@ class RunRequest:
 
     def _elsewhere(self) -> list[str]:
         return ["--runs-dir", str(self.runs_dir)] if self.runs_dir != DEFAULT_RUNS else []
+
+
+def _predictions(
+    request: RunRequest, plan: "Plan", share: "Share", say: Callable[[str], None]
+) -> "Mapping[str, Prediction]":
+    """What the runs that have not begun will do, to be held against what they did; none is no error.
+
+    Raises:
+        ConfigError: there is no run of the name that costs were to come from.
+    """
+    from results.store import StoreError  # noqa: PLC0415
+    from sweepctl.commands.plan import NO_COSTS, CostsRequest, known_costs  # noqa: PLC0415
+
+    if not any(run.state == "new" for run in plan.feasible):
+        return {}
+    try:
+        costs = known_costs(CostsRequest(from_run=request.predict_from), plan, share, request.runs_dir)
+    except StoreError as error:  # what earlier runs left behind is no reason not to train
+        say(f"no prediction: {error}")
+        return {}
+    if costs is None:
+        say(f"no prediction: {NO_COSTS}")
+        return {}
+    from sweepctl.planner.outlook import look_ahead  # noqa: PLC0415
+    from sweepctl.watching.progress import duration  # noqa: PLC0415
+
+    outlook = look_ahead(plan, costs)
+    seconds = outlook.training_s(plan.feasible, len(share.slots(share.devices)))
+    say(f"predicted; costs: {costs.source}; training takes about {duration(seconds)}")
+    return outlook.predictions
 
 
 def run_sweep(request: RunRequest) -> int:
@@ -95,5 +134,6 @@ def run_sweep(request: RunRequest) -> int:
         display=display,
         share=share,
         ingest=lambda: update_store(request.runs_dir),
+        predict=lambda plan, say: _predictions(request, plan, share, say),
         executor=InlineExecutor() if request.inline else LocalExecutor(),
     ).run()

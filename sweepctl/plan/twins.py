@@ -40,6 +40,14 @@ def without_twin(resolved: Resolved, runs: Sequence["PlannedRun"]) -> dict[str, 
     return {name: twin for name, twin in twins.items() if twin is None or twin.run_id() not in there}
 
 
+def twins(resolved: Resolved, runs: Sequence["PlannedRun"]) -> dict[str, str]:
+    """The twin of each feasible run that has one beside itself, by name; see `without_twin`."""
+    by_id = {run.config.run_id(): run.name for run in runs}
+    found = {run.name: _twin(run.config, resolved) for run in runs}
+    names = {name: by_id.get(twin.run_id(), name) for name, twin in found.items() if twin is not None}
+    return {name: twin for name, twin in names.items() if twin != name}
+
+
 def _twin(config: RunConfig, resolved: Resolved) -> RunConfig | None:
     values = flatten(config.model_dump(mode="json"))
     if resolved.baseline is None:

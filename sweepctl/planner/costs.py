@@ -73,6 +73,7 @@ def way_of(config: RunConfig) -> Way:
         in_flight=config.in_flight,
         chunk=config.forward_backward_prompts,
         checkpoint_every_steps=config.checkpoint.every_steps,
+        max_useless_groups=config.max_useless_batches * config.prompts_per_optim_step,
     )
 
 

@@ -15,8 +15,10 @@ from trainer.simulator import Durations, Work
 
 Array = NDArray[np.float64]
 
-_LEAST_GROUPS = 16
+LEAST_STEPS, LEAST_GROUPS = 2, 16
+"""That a run must have recorded; of the steps the first tells nothing of the learner."""
 _MOST_CROWDING = 0.99
+_SHORTEST_S = 1e-9
 _VERDICTS = {
     "trained": Fate.TRAINED,
     "evicted": Fate.TRAINED,  # it could have been, had it come earlier
@@ -61,10 +63,10 @@ def measured(store: Store, sweep: str, run_name: str) -> Measured:
         key,
     )
     run = store.query(f"SELECT completions_per_prompt FROM runs {where}", key)
-    if len(steps) < 2 or len(groups) < _LEAST_GROUPS:
+    if len(steps) < LEAST_STEPS or len(groups) < LEAST_GROUPS:
         raise ConfigError(
-            f"{name}: costs cannot be fitted to {len(steps)} steps and {len(groups)} groups; at least 2 and "
-            f"{_LEAST_GROUPS} are needed. `sweepctl status` shows runs that are further"
+            f"{name}: costs cannot be fitted to {len(steps)} steps and {len(groups)} groups; at least "
+            f"{LEAST_STEPS} and {LEAST_GROUPS} are needed. `sweepctl status` shows runs that are further"
         )
     return Measured(
         name=name,
@@ -104,21 +106,29 @@ def fit_crowding(groups: pd.DataFrame) -> float:
     """How much groups slow each other down, from when each was dispatched and finished.
 
     A group's tokens should take the same time alone however many groups ran beside it. So it is the crowding
-    for which the times alone, on a logarithmic scale, are explained best by the tokens.
+    under which the ends of all generations are most likely, given that the time alone is log-normal around a
+    power of the tokens. The density of an end is that of the time alone, times the engine's speed at that
+    moment. (Least residuals alone would find too little: without crowding, the times of groups that ran
+    together seem more alike than they are.)
 
     Args:
         groups: with `dispatched_s, finished_s, completion_tokens`.
     """
     tokens = np.log(groups["completion_tokens"].to_numpy(np.float64).clip(1))
     design = np.column_stack([np.ones_like(tokens), tokens])
+    engine = _Engine(groups)
 
-    def unexplained(crowding: float) -> float:
-        seconds = np.log(generation_alone_s(groups, crowding).clip(1e-9))
-        _, residual, *_ = np.linalg.lstsq(design, seconds, rcond=None)
-        return float(residual[0]) if residual.size else 0.0
+    def unlikely(crowding: float) -> float:
+        """Negative log-likelihood, up to a constant."""
+        speed = engine.speed(crowding)
+        log_s = np.log(engine.alone_s(speed).clip(_SHORTEST_S))
+        coefficients, *_ = np.linalg.lstsq(design, log_s)
+        residuals = log_s - design @ coefficients
+        deviation = max(float(residuals.std()), _SHORTEST_S)
+        return float(len(log_s) * np.log(deviation) + log_s.sum() - np.log(engine.at_end(speed)).sum())
 
-    found = minimize_scalar(unexplained, bounds=(0.0, _MOST_CROWDING), method="bounded")
-    return float(found.x) if found.fun < unexplained(0.0) else 0.0
+    found = minimize_scalar(unlikely, bounds=(0.0, _MOST_CROWDING), method="bounded")
+    return float(found.x) if found.fun < unlikely(0.0) else 0.0
 
 
 def generation_alone_s(groups: pd.DataFrame, crowding: float) -> Array:
@@ -126,17 +136,38 @@ def generation_alone_s(groups: pd.DataFrame, crowding: float) -> Array:
 
     The integral of the engine's speed, 1 / (1 + crowding (c - 1)) with c groups running, over its time.
     """
-    begun, ended = (groups[name].to_numpy(np.float64) for name in ("dispatched_s", "finished_s"))
-    at = np.concatenate([begun, ended])
-    change = np.concatenate([np.ones(len(begun)), -np.ones(len(ended))])
-    order = np.argsort(at, kind="stable")
-    running = np.cumsum(change[order]).clip(1)
-    passed = np.diff(at[order], append=at[order][-1])
-    virtual = np.concatenate([[0.0], np.cumsum(passed / (1.0 + crowding * (running - 1.0)))[:-1]])
-    at_event = np.empty_like(virtual)
-    at_event[order] = virtual
-    alone_s: Array = at_event[len(begun) :] - at_event[: len(begun)]
-    return alone_s
+    engine = _Engine(groups)
+    return engine.alone_s(engine.speed(crowding))
+
+
+class _Engine:
+    """How many groups ran when, between each dispatch and end of a generation and the next."""
+
+    def __init__(self, groups: pd.DataFrame) -> None:
+        begun, ended = (groups[name].to_numpy(np.float64) for name in ("dispatched_s", "finished_s"))
+        at = np.concatenate([begun, ended])
+        order = np.argsort(at, kind="stable")
+        change = np.concatenate([np.ones(len(begun)), -np.ones(len(ended))])
+        self._running = np.cumsum(change[order]).clip(1)
+        self._passed = np.diff(at[order])
+        self._place = np.empty(len(at), np.int64)
+        self._place[order] = np.arange(len(at))
+
+    def speed(self, crowding: float) -> Array:
+        """Of each running group, as a share of that alone, from each event to the next; shape [events]."""
+        return 1.0 / (1.0 + crowding * (self._running - 1.0))
+
+    def alone_s(self, speed: Array) -> Array:
+        """The integral of the speed over the time of each group."""
+        virtual = np.concatenate([[0.0], np.cumsum(self._passed * speed[:-1])])[self._place]
+        begun, ended = np.split(virtual, 2)
+        alone_s: Array = ended - begun
+        return alone_s
+
+    def at_end(self, speed: Array) -> Array:
+        """The speed just before each group's end."""
+        ended = np.split(self._place, 2)[1]
+        return speed[ended - 1]
 
 
 def _durations(run: Measured, crowding: float) -> Durations:

@@ -129,6 +129,6 @@ def _shares(runs: Sequence[SimulatedRun], trained: int) -> dict[int, float]:
     return {age: sum(run.ages[age] for run in runs) / trained for age in ages}
 
 
-def _wasted(runs: Sequence[SimulatedRun]) -> float:
+def _wasted(runs: Sequence[SimulatedRun]) -> float | None:
     tokens = sum(run.tokens.total() for run in runs)
-    return 1.0 - sum(run.tokens[Fate.TRAINED] for run in runs) / tokens if tokens else 0.0
+    return 1.0 - sum(run.tokens[Fate.TRAINED] for run in runs) / tokens if tokens else None

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from results.files.predictions import Prediction
 from sweepctl.files import write_atomically
 from sweepctl.git import GitState, git_state, git_state_of
 from sweepctl.plan.plan import Plan, PlannedRun
@@ -17,13 +18,20 @@ from sweepctl.running.evaluate import base_names
 from sweepctl.spec.keys import nest
 from sweepctl.spec.model import EvalSpec
 from sweepctl.spec.settings import Flat
-from trainer.paths import SweepPaths
+from trainer.paths import PILOT, SweepPaths, is_pilot
 
 
-def write_manifest(plan: Plan, *, trains: bool, command: Sequence[str] = ()) -> None:
+def write_manifest(
+    plan: Plan,
+    *,
+    trains: bool,
+    command: Sequence[str] = (),
+    predictions: Mapping[str, Prediction] | None = None,
+) -> None:
     """Replace the sweep's manifest with this plan's, and beside it what the working tree had uncommitted.
 
-    `command` is what to type to go on with the sweep, without `--runs-dir`.
+    `command` is what to type to go on with the sweep, without `--runs-dir`; `predictions` say by name what
+    runs will do. A run that has begun keeps what was predicted of it before.
 
     The same runs keep the date of their first plan. While none is trained again, they also keep the
     environment and the code they came from, which may not be today's.
@@ -36,8 +44,24 @@ def write_manifest(plan: Plan, *, trains: bool, command: Sequence[str] = ()) -> 
         new.update({key: earlier[key] for key in ("environment", "git") if key in earlier})
     else:
         new["git"] = _record_git(plan)
+    _add_predictions(plan, new["runs"], earlier, predictions or {})
     _copy_spec(plan)
     write_atomically(plan.paths.manifest, json.dumps(new, indent=2))
+
+
+def _add_predictions(
+    plan: Plan,
+    entries: Sequence[dict[str, Any]],
+    earlier: Mapping[str, Any],
+    predictions: Mapping[str, Prediction],
+) -> None:
+    """What is predicted after the first step is none: only runs that have not begun get a new prediction."""
+    kept = {run["run_id"]: run["prediction"] for run in earlier.get("runs", []) if run.get("prediction")}
+    for run, entry in zip(plan.runs, entries, strict=True):
+        if run.name in predictions and run.state == "new":
+            entry["prediction"] = predictions[run.name].model_dump(mode="json")
+        elif run.run_id in kept:
+            entry["prediction"] = kept[run.run_id]
 
 
 def _copy_spec(plan: Plan) -> None:
@@ -86,6 +110,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
     return {
         "version": 1,
         "name": plan.name,
+        **({"pilot_of": plan.name.removesuffix(PILOT)} if is_pilot(plan.name) else {}),
         "profile": resolved.profile,
         "created_unix": time.time(),
         "spec": _spec(plan),

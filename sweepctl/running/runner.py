@@ -3,11 +3,12 @@
 lock -> what is to be done -> directories ready -> devices leased -> on each slot: runs -> evaluations
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from results.files.predictions import Prediction
 from sweepctl.attempts import read_attempts, retry_at_unix
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.plan.select import due
@@ -27,6 +28,7 @@ from sweepctl.running.worker import Worker
 from sweepctl.states import change_state, read_status
 from sweepctl.watching.display import Display
 from sweepctl.watching.progress import RunProgress, SweepProgress, duration
+from sweepctl.watching.show import retry_command
 from trainer.records import RunState
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
@@ -49,6 +51,14 @@ class Options:
     orphan_patience_s: float = ORPHAN_PATIENCE_S
 
 
+Predictor = Callable[[Plan, Callable[[str], None]], Mapping[str, Prediction]]
+"""Says by name what the runs of a plan will do, to be put on record before the first step."""
+
+
+def _unpredicted(plan: Plan, say: Callable[[str], None]) -> Mapping[str, Prediction]:
+    return {}
+
+
 @dataclass
 class SweepRunner:
     """One invocation of `sweepctl run`."""
@@ -58,6 +68,7 @@ class SweepRunner:
     display: Display
     share: Share
     ingest: Callable[[], object]
+    predict: Predictor = _unpredicted
     executor: Executor = field(default_factory=LocalExecutor)
     engines: EngineKind = field(default_factory=EngineKind)
     _announced: int = field(default=0, init=False)
@@ -92,7 +103,12 @@ class SweepRunner:
         self._timings = Timings(self.plan.paths.root / "timings.json")
         with self.display:
             prepare(self.plan, todo, say, retry_failed=self.options.retry_failed, force=self.options.force)
-            write_manifest(self.plan, trains=bool(todo), command=self.options.command)
+            write_manifest(
+                self.plan,
+                trains=bool(todo),
+                command=self.options.command,
+                predictions=self.predict(self.plan, say),
+            )
             # Not earlier: a folder must not be renamed while it is read.
             with BackgroundIngest(self.ingest, say) as self._background:
                 return self._run_shown(todo)
@@ -247,9 +263,8 @@ class SweepRunner:
         self.display.say(f"{len(succeeded)} of {len(runs)} runs succeeded{after}")
         if failed := [run for run in runs if run.state == "failed"]:
             names = ", ".join(run.name for run in failed)
-            self.display.say(
-                f"failed: {names}; once the cause is gone: {self.options.resume_command} --retry-failed"
-            )
+            again = retry_command(self.options.resume_command, self.plan.name)
+            self.display.say(f"failed: {names}; once the cause is gone: {again}")
         return EXIT_OK if evaluated and len(succeeded) == len(runs) else EXIT_FAILED
 
 

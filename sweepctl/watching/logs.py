@@ -12,7 +12,7 @@ from sweepctl.holder import who_runs
 from sweepctl.imported import origin
 from sweepctl.states import read_status
 from sweepctl.watching.retries import is_tried_again, max_attempts
-from sweepctl.watching.show import log_of, resume_command
+from sweepctl.watching.show import log_of, resume_command, retry_command
 from sweepctl.watching.status import FoundRun, locate_run
 from trainer.errors import ConfigError
 from trainer.records import RunState
@@ -180,5 +180,6 @@ def _explain_missing(found: FoundRun, runs_dir: Path, *, follow: bool) -> None:
     why = f": {status.reason}" if status.reason else ""
     see = log_of(found.sweep, found.paths, status.reason)
     see = f"; see {see}" if see != str(found.paths.log) else ""
-    retry = f"{command} --retry-failed" if status.state is RunState.FAILED else command
-    raise ConfigError(f"{name} {status.state} and printed nothing{why}{see}; go on with: {retry}")
+    if status.state is RunState.FAILED:
+        command = retry_command(command, found.sweep.name)
+    raise ConfigError(f"{name} {status.state} and printed nothing{why}{see}; go on with: {command}")

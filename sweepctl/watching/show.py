@@ -14,13 +14,13 @@ from sweepctl.watching.progress import count_states, duration, speed_unit
 from sweepctl.watching.retries import TO_BE_TRIED_AGAIN
 from sweepctl.watching.status import IMPORTED, RunRow, SweepStatus, sweep_status
 from trainer.errors import ConfigError
-from trainer.paths import RunPaths, SweepPaths
+from trainer.paths import RunPaths, SweepPaths, is_pilot
 
 _DEFAULT_RUNS = Path("runs")
 _NAMES_SHOWN = 3
 _REASONS_SHOWN = 20
 _ADVICE = {
-    "failed": "once the cause is gone: {command} --retry-failed",
+    "failed": "once the cause is gone: {retry}",
     "interrupted": "what was interrupted goes on with: {command}",
     "skipped": "what was skipped is run with: {command}",
 }
@@ -113,6 +113,16 @@ def resume_command(manifest: dict[str, Any], runs_dir: Path) -> str:
     return shlex.join(words)
 
 
+def retry_command(resume: str, sweep: str) -> str:
+    """What to type to try failed runs again; a pilot's is tried whenever it is asked for.
+
+    Args:
+        resume: what goes on with the sweep.
+        sweep: its name.
+    """
+    return resume if is_pilot(sweep) else f"{resume} --retry-failed"
+
+
 def _command(manifest: dict[str, Any]) -> list[str]:
     """As far as the plan tells, where the command itself is not on record."""
     spec = manifest.get("spec") or {}
@@ -158,7 +168,8 @@ def _advice(status: SweepStatus, runs_dir: Path) -> Iterator[str]:
     states = {row.progress.state for row in status.rows}
     for state, advice in _ADVICE.items():
         if state in states:
-            yield advice.format(command=resume_command(status.manifest, runs_dir))
+            command = resume_command(status.manifest, runs_dir)
+            yield advice.format(command=command, retry=retry_command(command, status.paths.name))
 
 
 def _others(status: SweepStatus) -> Iterator[str]:

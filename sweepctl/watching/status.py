@@ -16,7 +16,7 @@ from sweepctl.states import read_status
 from sweepctl.watching.progress import WAITING_FOR_ENGINE, RunProgress, SweepProgress
 from sweepctl.watching.retries import TO_BE_TRIED_AGAIN, is_tried_again, max_attempts
 from trainer.errors import ConfigError
-from trainer.paths import RunPaths, SweepPaths
+from trainer.paths import RunPaths, SweepPaths, is_pilot
 
 IMPORTED = "imported"
 """What stands in place of the state of a run of which only results were imported."""
@@ -231,9 +231,9 @@ def locate_run(runs_dir: Path, given: str) -> FoundRun:
 
 
 def sweeps(runs_dir: Path) -> list[SweepPaths]:
-    """Every sweep there is, the one begun last first."""
-    manifests = sorted(runs_dir.glob("[!.]*/sweep.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [SweepPaths(manifest.parent) for manifest in manifests]
+    """Every sweep there is, the one begun last first; pilots after all others."""
+    found = [SweepPaths(manifest.parent) for manifest in runs_dir.glob("[!.]*/sweep.json")]
+    return sorted(found, key=lambda sweep: (is_pilot(sweep.name), -sweep.manifest.stat().st_mtime))
 
 
 def read_manifest(sweep: SweepPaths) -> dict[str, Any]:

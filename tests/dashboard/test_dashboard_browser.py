@@ -15,6 +15,7 @@ TITLES = {
     "timeline": "Timeline",
     "quality": "Quality",
     "staleness": "Staleness",
+    "plan": "Plan",
     "runs": "Runs",
     "rollouts": "Rollouts",
 }
@@ -92,7 +93,10 @@ def test_a_csv_holds_what_the_table_shows(visit, runs_dir):
     shown = pd.DataFrame(rows)
     assert list(shown[0]) == list(saved["label"])
     assert list(shown[1]) == list(saved["other_label"])
-    assert shown.shape == saved.shape
+    # Beside what is shown, the CSV has apart what one cell says of the time to a reward.
+    apart = ["time_to_reward_bound", "time_to_reward_speedup"]
+    assert list(saved.columns[shown.shape[1] :]) == apart
+    assert len(shown) == len(saved)
     ratios = Store(runs_dir).query(
         "SELECT * FROM speedups WHERE sweep = 'staleness' AND against = 'baseline' ORDER BY position"
     )

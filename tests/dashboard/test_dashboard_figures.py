@@ -68,10 +68,15 @@ def test_seeds_of_an_arm_share_a_style_and_more_than_eight_arms_stay_distinct():
 def test_speedup_bars_are_the_ratios_and_their_intervals(report, styles):
     part = report.speedups[report.speedups["against"] == "reference"]
     bars = speedup_bars(part, styles)
-    drawn = bars.data[0]
+    drawn, *intervals = bars.data
     np.testing.assert_allclose(drawn.x, part["prompts_per_s_speedup"])
-    np.testing.assert_allclose(np.add(drawn.x, drawn.error_x.array), part["prompts_per_s_high"])
-    np.testing.assert_allclose(np.subtract(drawn.x, drawn.error_x.arrayminus), part["prompts_per_s_low"])
+    known = part.dropna(subset=["prompts_per_s_low"])
+    assert 0 < len(known) < len(part)
+    for ends in intervals:
+        assert list(ends.y) == [f"{label} vs Exp1" for label in known["label"]]
+        np.testing.assert_allclose(np.add(ends.x, ends.error_x.array), known["prompts_per_s_high"])
+        np.testing.assert_allclose(np.subtract(ends.x, ends.error_x.arrayminus), known["prompts_per_s_low"])
+    assert len(intervals) == 2
     assert list(drawn.y) == [f"{label} vs Exp1" for label in part["label"]]
     assert list(drawn.marker.color) == [styles[run].colour for run in part["run_name"]]
     first = part.iloc[0]
@@ -80,7 +85,9 @@ def test_speedup_bars_are_the_ratios_and_their_intervals(report, styles):
 
 def test_a_speedup_without_an_interval_is_drawn_without_one(report, styles):
     part = report.speedups.head(1).assign(prompts_per_s_low=np.nan, prompts_per_s_high=np.nan)
-    note = speedup_bars(part, styles).layout.annotations[0].text
+    figure = speedup_bars(part, styles)
+    assert [trace.type for trace in figure.data] == ["bar"]
+    note = figure.layout.annotations[0].text
     assert "×" in note
     assert "nan" not in note
     assert "[" not in note

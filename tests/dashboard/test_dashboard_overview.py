@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from factories.page_factory import draw_page
+from factories.sweep_factory import REFERENCE_ARMS
 from streamlit.testing.v1 import AppTest
 
 from results.report.build import build_report
@@ -60,6 +62,32 @@ def test_what_is_missing_is_said(overview):
     app = overview("partial")
     notices = next(warning.value for warning in app.main.warning).replace("\\", "")
     assert "3 of 5 runs have finished: this report is partial." in notices
+
+
+def test_points_that_cannot_run_are_no_alarm(overview):
+    for sweep, alarms in (("staleness", 0), ("partial", 1)):
+        app = overview(sweep)
+        infos = [info.value.replace("\\", "") for info in app.main.info]
+        assert any(info.startswith("- Exp6 is infeasible: k - 1 > max_staleness") for info in infos)
+        assert len(app.main.warning) == alarms
+        assert not any("infeasible" in warning.value for warning in app.main.warning)
+
+
+def test_a_filtered_verdict_says_that_it_is_of_the_whole_sweep(runs_dir, report):
+    words = "Of the whole sweep; the filter leaves 2 of 6 runs."
+    assert words not in shown(draw_page("overview", runs_dir))
+    said = shown(draw_page("overview", runs_dir, left=list(report.experiments["run_name"])[:2]))
+    assert said.index(words) < said.index("**Fastest**: " + headline(report).fastest)
+
+
+def test_the_names_of_settings_are_explained_by_the_knobs_that_differ(overview, report):
+    [table] = [found.value for found in overview("staleness").dataframe if "label" in found.value]
+    assert list(table["label"]) == ["Exp1", "Exp2", "Exp3", "Exp4", "Exp5"]
+    knobs = [knob for knob in report.varying if knob != "seed"]
+    assert list(table.columns) == ["label", *knobs]
+    arms = [REFERENCE_ARMS[place] for place in range(5)]
+    assert list(table["max_staleness"]) == [str(arm.max_staleness) for arm in arms]
+    assert list(table["prompts_per_rollout_sync"]) == [str(arm.prompts_per_rollout_sync) for arm in arms]
 
 
 def test_there_is_one_figure_of_the_ratios_to_the_matched_baseline(overview, report):

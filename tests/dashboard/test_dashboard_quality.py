@@ -1,5 +1,7 @@
 """The quality page: opponents, arms and runs, questions that changed, and learning curves."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from factories.page_factory import draw_page
@@ -7,11 +9,13 @@ from factories.quality_factory import HELD_OUT, HTML, QUESTIONS, SWEEP
 
 from results.figures.colours import arm_styles
 from results.figures.quality import training_curves
+from results.ingest import ingest
 from results.report.build import build_report
 from results.report.chosen import compared_with
 from results.store import Store
 from results.tables.answers import flips_table
 from results.tables.curves import held_out_curves_table, reward_curves_table
+from sweepctl.commands.import_ import import_folder
 
 INTERVAL = ["delta_points", "low", "high", "p_adjusted", "verdict"]
 
@@ -80,7 +84,7 @@ def test_any_run_or_arm_can_be_the_opponent(page, quality_dir, report, chosen):
     expected = expected.sort_values(["num_fewshot", "position"])
     shown = table(app, "verdict")
     assert list(shown["label"]) == list(expected["label"])
-    assert all(label.startswith(chosen) for label in shown["other_label"])
+    assert {label[: len(chosen)] for label in shown["other_label"]} == {chosen}
     np.testing.assert_array_equal(shown[INTERVAL[:-1]].astype(float), expected[INTERVAL[:-1]].astype(float))
 
 
@@ -89,7 +93,7 @@ def test_only_the_runs_that_the_filter_leaves_are_shown(page, report):
     app = page(left=left, rows="runs", against="base model")
     assert set(table(app, "checkpoint")["label"]) == {"base", "Exp3 seed 0", "Exp4 seed 0"}
     assert set(table(app, "verdict")["label"]) == {"Exp3 seed 0", "Exp4 seed 0"}
-    assert all("Exp5" not in option for option in app.selectbox(key="flips").options)
+    assert app.selectbox(key="flips").options == ["Exp3 seed 0", "Exp4 seed 0"]
 
 
 def test_the_flip_table_leads_to_both_answers_as_plain_text(page, quality_dir, report):
@@ -114,8 +118,20 @@ def test_the_flip_table_leads_to_both_answers_as_plain_text(page, quality_dir, r
         flip["other_answer"],
         f"So it is {flip['other_answer']}.",
     ]
-    assert all(block.language == "plaintext" or not block.language for block in app.code)
-    assert all(HTML not in block.value for block in app.markdown)
+    assert {block.language or "plaintext" for block in app.code} == {"plaintext"}
+    assert HTML not in "".join(block.value for block in app.markdown)
+
+
+def test_finished_imports_are_not_told_to_wait_for_their_curves(tmp_path):
+    reference = Path(__file__).parents[3] / "shared" / "reference" / "eval_results"
+    table = Path(__file__).parents[1] / "sweepctl" / "reference_runs.yaml"
+    import_folder(tmp_path, reference, name="imported", runs=table, as_json=False)
+    ingest(tmp_path)
+    app = draw_page("quality.page", tmp_path, "imported")
+    said = infos(app)
+    assert "No step of these runs is on record: they were made elsewhere" in said
+    assert "sweepctl status" not in said
+    assert [control.key for control in app.segmented_control if control.key in ("x", "window")] == []
 
 
 def test_kinds_of_change_are_chosen(page):
@@ -131,7 +147,8 @@ def test_a_refused_comparison_says_why(page, report):
     run = run_of(report, "Exp5 seed 1")
     app = page(against="base model", left=(run,), rows="runs")
     assert set(table(app, "verdict")["verdict"]) == {"refused"}
-    assert all("limit: 5 and None" in reason for reason in table(app, "refusal")["refusal"])
+    reasons = list(table(app, "refusal")["refusal"])
+    assert reasons == [reason for reason in reasons if "limit: 5 and None" in reason] != []
     assert "is not compared with base" in infos(app)
     assert any("limit: 5 and None" in block for block in codes(app))
 

@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from factories.colour_contrast import contrast
 from factories.page_factory import draw_page
+from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 
 from results.figures.rollouts import MOST_TOKENS, TOKENS_A_ROW, token_strip
 from results.ingest import ingest
@@ -61,6 +63,51 @@ def test_differences_only_hides_what_all_runs_share(draw):
     shown = {*table_with(app, "label")}
     assert {"label", "max_staleness"} <= shown
     assert not {"state", "optim.lr", "prompts_per_optim_step"} & shown
+
+
+def test_differences_only_says_what_it_hides_and_what_a_run_has_not_is_no_difference(draw):
+    app = draw("runs.page", runs=[ONE, "s1_opt16_sync16_lr0.0001"], differences="true")
+    # Only one of the two has an opponent and thus a verdict.
+    assert "verdict" not in table_with(app, "max_staleness")
+    assert "The same in all and hidden: State succeeded, B 16, P 16, LR 0.0001, " in said(app)
+
+
+def test_a_sixth_knob_that_differs_takes_the_place_of_those_that_agree(draw, mine):
+    for path in mine.glob("staleness/*/config.json"):
+        file = json.loads(path.read_text())
+        file["config"]["loss"] = {"clip": 0.1 if path.parent.name == ONE else 0.2, "beta": 0.5}
+        path.write_text(json.dumps(file))
+    ingest(mine, rebuild=True)
+    pair = [ONE, "s1_opt16_sync16_lr0.0001"]
+    app = draw("runs.page", root=mine, runs=pair, differences="true")
+    assert "loss.clip" in table_with(app, "max_staleness")
+
+
+def test_accuracy_and_verdicts_are_of_the_shots_chosen(draw, report):
+    app = draw("runs.page")
+    assert app.selectbox(key="accuracy").value.endswith(" · strict-match · 8-shot")
+    chosen = "arithmetic_cot · exact_match · flexible-extract · 0-shot"
+    app = draw("runs.page", accuracy=chosen)
+    table = table_with(app, "accuracy_percent").set_index("label")
+    wanted = report.accuracy[
+        (report.accuracy["filter"] == "flexible-extract") & (report.accuracy["num_fewshot"] == 0)
+    ].set_index("label")
+    for label in wanted.index.drop("base"):
+        assert table.loc[label, "accuracy_percent"] == wanted.loc[label, "value_percent"]
+    headings = json.loads(next(each for each in app.dataframe if "verdict" in each.value).proto.columns)
+    assert headings["accuracy_percent"]["label"] == "0-shot (%)"
+    assert headings["verdict"]["label"] == "Verdict, 0-shot"
+
+
+def test_learning_rates_are_written_as_in_a_spec_and_sorted_as_numbers(draw):
+    app = draw("runs.page", runs=[FIVE, ONE])
+    shown = next(each for each in app.dataframe if "optim.lr" in each.value)
+    assert shown.value["optim.lr"].tolist() == [1e-4, 5e-5]
+    words = convert_arrow_bytes_to_pandas_df(shown.proto.arrow_data.styler.display_values)
+    place = list(shown.value.columns).index("optim.lr")
+    assert words.iloc[:, place].tolist() == ["0.0001", "5e-05"]
+    # A format would take the place of these words.
+    assert "format" not in json.loads(shown.proto.columns)["optim.lr"]["type_config"]
 
 
 def test_groups_say_how_many_runs_they_are_of(draw, report):
@@ -234,6 +281,17 @@ def test_tokens_are_drawn_in_reading_order_without_markup():
     drawn = [value for row in strip.z for value in row if value is not None]
     assert drawn == [0.1] * len(tokens)
     assert (strip.zmin, strip.zmax) == (-0.1, 0.1)
+
+
+def test_tokens_are_read_on_every_gap_and_where_both_agree_no_page_is_outshone():
+    (strip,) = token_strip(tokens_of(2, gap=0.0)).data
+    scale = dict(strip.colorscale)
+    assert [round(contrast(colour, strip.textfont.color), 1) >= 4.2 for colour in scale.values()] == [
+        True
+    ] * 3
+    light, dark = (contrast(scale[0.5], page) for page in ("#FFFFFF", "#191816"))
+    assert 3 < dark < 7
+    assert 3 < light < 7
 
 
 def test_without_gaps_the_colour_is_the_generators_own():

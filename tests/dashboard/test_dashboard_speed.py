@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from factories.colour_contrast import contrast
 from factories.page_factory import draw_page
 from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
 
-from results.figures.colours import arm_styles
-from results.figures.speed import UNITS, in_unit, speedup_bars
+from results.figures.colours import OKABE_ITO, arm_styles
+from results.figures.layout import INTERVAL, INTERVAL_EDGE
+from results.figures.speed import UNITS, in_unit, ranked, speedup_bars
 from results.files.comparisons import OPPONENTS
 from results.ingest import ingest
 from results.report.build import build_report
@@ -113,9 +115,36 @@ def test_the_filter_also_narrows_the_seeds_of_an_arm(seeds_dir, seeds_report):
 def test_every_unit_is_drawn_and_said(runs_dir, report, unit):
     app = draw(runs_dir, "staleness", unit=unit)
     part = report.speedups[report.speedups["against"] == "baseline"]
-    ratios = in_unit(part, UNITS[unit]).sort_values("ratio", ascending=False)
-    best = ratios.iloc[0]
+    best = ranked(in_unit(part, UNITS[unit])).iloc[0]
     assert f"right of 1× is faster: {best['label']} {best['words']} against" in captions(app)
+
+
+def test_what_was_not_reached_is_a_bound_beside_its_sign_and_ranked_last(runs_dir, report):
+    part = report.speedups[report.speedups["against"] == "baseline"].set_index("label")
+    assert part["time_to_reward_bound"].fillna("").to_dict() == {"Exp2": ">", "Exp4": "", "Exp5": "<"}
+    app = draw(runs_dir, "staleness", unit="time to reward")
+    ratios = {label: f"{ratio:.2f}×" for label, ratio in part["time_to_reward_speedup"].items()}
+    table = run_table(app)
+    assert dict(zip(table["label"], table["to_reward"], strict=True)) == {
+        "Exp2": f"> {ratios['Exp2']}",
+        "Exp4": ratios["Exp4"],
+        "Exp5": f"< {ratios['Exp5']}",
+    }
+    # What is saved as CSV has both apart, though the table shows them in one cell.
+    assert list(table["time_to_reward_bound"].fillna("")) == list(part["time_to_reward_bound"].fillna(""))
+    np.testing.assert_array_equal(table["time_to_reward_speedup"], part["time_to_reward_speedup"])
+    said = captions(app)
+    assert f"Exp2 other: not reached (> {ratios['Exp2']})" in said
+    assert f"Exp5 not reached (< {ratios['Exp5']})" in said
+    assert "range of two seeds" not in said
+    assert said.index("Exp4 ") < said.index("Exp2 other")
+
+
+def test_where_no_ratio_is_more_than_a_bound_nothing_is_drawn(runs_dir, report):
+    exp5 = report.experiments.set_index("label").loc["Exp5", "run_name"]
+    app = draw(runs_dir, "staleness", left=[exp5], unit="time to reward")
+    assert any("Of no pair both runs reached the reward" in info.value for info in app.info)
+    assert run_table(app)["to_reward"].iloc[0].startswith("< ")
 
 
 def test_published_speed_is_in_tables_of_its_own(seeds_dir):
@@ -131,6 +160,27 @@ def test_published_speed_is_in_tables_of_its_own(seeds_dir):
     assert "no confidence interval" in captions(app)
 
 
+@pytest.mark.parametrize(
+    ("unit", "column"), [("prompts/s", "prompts_per_s_speedup"), ("step time", "step_time_speedup")]
+)
+def test_published_speed_is_drawn_with_what_its_rounding_allows(seeds_dir, unit, column):
+    app = draw(seeds_dir, "imported", published_unit=unit)
+    table = build_report(Store(seeds_dir), "imported").published_speedups
+    drawn = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    assert len(drawn) == 2
+    marks = 0
+    for figure, against in zip(drawn, ("reference", "baseline"), strict=True):
+        part = table[table["against"] == against].sort_values(column, ascending=False)
+        bar = figure["data"][0]
+        assert bar["y"] == [f"{row.label} vs {row.other_label}" for row in part.itertuples()]
+        np.testing.assert_allclose(bar["x"], part[column])
+        ends = figure["data"][1]
+        np.testing.assert_allclose(np.add(ends["x"], ends["error_x"]["array"]), part[f"{column}_high"])
+        marks += bar["marker"]["pattern"]["shape"].count("/")
+    assert marks == (int((~table["step_time_comparable"]).sum()) if unit == "step time" else 0)
+    assert captions(app).count("which is no confidence interval") == 3
+
+
 def test_one_run_alone_has_nothing_to_be_compared_with(runs_dir):
     app = draw(runs_dir, "fresh")
     assert any("Only one run has finished a step yet" in info.value for info in app.info)
@@ -140,7 +190,20 @@ def test_one_run_alone_has_nothing_to_be_compared_with(runs_dir):
 def test_where_the_filter_leaves_only_the_opponent_it_says_so(runs_dir, report):
     first = report.experiments["run_name"].iloc[0]
     app = draw(runs_dir, "staleness", left=[first], baseline="reference run")
-    assert any("None of the runs shown is compared with the reference run" in each.value for each in app.info)
+    (said,) = (each.value.replace("\\", "") for each in app.info)
+    assert said == (
+        "Exp1 is the reference run. Choose another run under “Compared with”, or widen the filter in the "
+        "sidebar, which leaves out 5 runs."
+    )
+
+
+def test_runs_without_a_matched_baseline_are_named_with_what_there_is(runs_dir, report):
+    names = report.experiments.set_index("label")["run_name"]
+    app = draw(runs_dir, "staleness", left=[names["Exp1"], names["Exp3"]], baseline="matched baseline")
+    (said,) = (each.value.replace("\\", "") for each in app.info)
+    assert said.startswith("Exp1 and Exp3 are matched baselines. Choose the reference run, with 1 pair, or")
+    app = draw(runs_dir, "staleness", left=[names["Exp6"]])
+    assert any("leaves no run that can run" in each.value for each in app.info)
 
 
 def test_without_a_baseline_or_a_reference_any_run_can_still_be_chosen(tmp_path):
@@ -192,10 +255,33 @@ class TestBars:
         bars = speedup_bars(part, arm_styles(report.experiments))
         assert set(bars.data[0].marker.pattern.shape) == {""}
 
-    @pytest.mark.parametrize(("bound", "words"), [("<", "< 1.40×"), (">", "> 1.40×"), (None, "1.40×")])
-    def test_a_bound_is_marked_as_one(self, part, bound, words):
+    @pytest.mark.parametrize(
+        ("bound", "words"),
+        [("<", "not reached (< 1.40×)"), (">", "other: not reached (> 1.40×)"), (None, "1.40×")],
+    )
+    def test_a_bound_is_marked_as_one_and_has_no_bar(self, report, part, bound, words):
         row = part.head(1).assign(time_to_reward_speedup=1.4, time_to_reward_bound=bound)
-        assert list(in_unit(row, UNITS["time to reward"])["words"]) == [words]
+        bars = speedup_bars(row, arm_styles(report.experiments), UNITS["time to reward"])
+        assert [note.text for note in bars.layout.annotations] == [words]
+        length = bars.data[0].x[0]
+        assert length == 1.4 if bound is None else np.isnan(length)
+
+    def test_bounds_come_after_all_that_was_measured(self, part):
+        rows = part.assign(
+            time_to_reward_speedup=[9.0, 1.2, 0.7, 1.5], time_to_reward_bound=["<", None, ">", None]
+        )
+        order = ranked(in_unit(rows, UNITS["time to reward"]))["ratio"]
+        assert list(order) == [1.5, 1.2, 9.0, 0.7]
+
+    def test_an_interval_stands_out_from_every_bar_and_page(self, report, part):
+        bars = speedup_bars(part, arm_styles(report.experiments))
+        edge, line = (trace.error_x for trace in bars.data[1:])
+        np.testing.assert_array_equal(edge.array, line.array)
+        assert edge.thickness > line.thickness
+        grounds = [*OKABE_ITO, "#FFFFFF", "#0E1117"]  # the last two are the pages, light and dark
+        best = [max(contrast(ground, mark) for mark in (edge.color, line.color)) for ground in grounds]
+        assert (edge.color, line.color) == (INTERVAL_EDGE, INTERVAL)
+        assert min(best) >= 4.5
 
     def test_rows_without_a_ratio_are_left_out(self, part):
         rows = part.assign(prompts_per_s_speedup=[np.nan, *part["prompts_per_s_speedup"][1:]])

@@ -47,3 +47,19 @@ def test_a_row_of_the_table_of_sweeps_opens_that_sweep(visit):
     settle(page)
     assert page.locator('[data-testid="stMain"]').get_by_text("partial ·").count() == 1
     assert query(page)["sweep"] == ["partial"]
+
+
+def test_a_figure_saved_as_html_is_called_in_words_and_warns_of_nothing(visit, chromium, tmp_path):
+    page = visit("/speed?sweep=staleness&baseline=reference+run&unit=step+time")
+    with page.expect_download() as waiting:
+        page.locator(".st-key-html-speedups-reference").get_by_role("button", name="HTML").click()
+    waiting.value.save_as(tmp_path / "figure.html")
+    saved = chromium.new_page()
+    told = []
+    saved.on("console", lambda message: told.append(message.text))
+    saved.goto((tmp_path / "figure.html").as_uri())
+    saved.wait_for_selector(".main-svg .bars path")
+    heading = "staleness: speed-ups against the reference run, by step time"
+    assert (saved.title(), saved.locator("h1").inner_text()) == (heading, heading)
+    assert told == []
+    saved.close()

@@ -19,6 +19,7 @@ from results.figures.staleness import (
 from results.ingest import ingest
 from results.statistics.age_trends import METRICS
 from results.store import Store
+from results.tables.ages import METRIC_NAMES
 from results.tables.selection import bias_sentences, bias_verdict
 from results.tables.steps import steps_table
 from trainer.records import Fate
@@ -67,9 +68,10 @@ def test_the_filter_holds_for_tables_and_sentences(page, report):
 
 
 def test_metric_and_quantity_come_from_the_address(page, report):
-    app = page(metric="clip_fraction", quantity="truncation")
-    assert app.segmented_control(key="metric").options == list(METRICS)
-    assert app.segmented_control(key="metric").value == "clip_fraction"
+    app = page(metric="clipped share", quantity="truncation")
+    assert app.segmented_control(key="metric").options == [METRIC_NAMES[metric] for metric in METRICS]
+    assert app.segmented_control(key="metric").value == "clipped share"
+    assert set(table(app, "rank_correlation")["name"]) == {"clipped share"}
     expected = report.age_trends[report.age_trends["metric"] == "clip_fraction"]
     assert list(table(app, "rank_correlation")["label"]) == list(expected["label"])
     bias = report.bias[report.bias["quantity"] == "truncated_share"]
@@ -86,7 +88,7 @@ def test_before_the_first_step_it_says_what_is_missing(page, tmp_path, runs_dir)
     (tmp_path / "partial" / "sweep.json").write_bytes((runs_dir / "partial" / "sweep.json").read_bytes())
     ingest(tmp_path)
     app = page("partial", root=tmp_path)
-    assert any("no trained group" in info.value for info in app.info)
+    assert any("No run has finished a step yet" in info.value for info in app.info)
     assert not app.dataframe
 
 

@@ -11,6 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from factories.prediction_factory import (
+    FILL_S,
+    LEARN_S_PER_PROMPT,
+    OVERHEAD_S,
+    STARTED_UNIX,
+    SYNC_S,
+    WRONG,
+    by_the_law,
+)
 from factories.rollout_factory import write_log, write_rollouts
 from numpy.random import Generator
 
@@ -32,8 +41,6 @@ from trainer.records import (
     Sync,
 )
 
-FILL_S, LEARN_S_PER_PROMPT, OVERHEAD_S = 14.0, 1.75, 0.6
-STARTED_UNIX = 1_768_000_000.0
 SHOTS = (0, 4, 8)
 
 
@@ -131,18 +138,21 @@ def write_synthetic_sweep(
 
 
 def _write_manifest(sweep: SweepPaths, arms: Sequence[Arm], steps: int, seeds: Sequence[int]) -> None:
-    runs = [
-        {
-            "run_name": arm.run_name(seed, len(seeds) > 1),
-            "run_id": RunConfig.model_validate(arm.config(steps, seed)).run_id(),
-            "state": "planned",
-            "reason": None,
-            "config": RunConfig.model_validate(arm.config(steps, seed)).model_dump(mode="json"),
-            "label": arm.label if len(seeds) == 1 else f"{arm.label} seed {seed}",
-        }
-        for seed in seeds
-        for arm in arms
-    ]
+    runs: list[dict[str, Any]] = []
+    for seed in seeds:
+        for arm in arms:
+            config = RunConfig.model_validate(arm.config(steps, seed))
+            runs.append(
+                {
+                    "run_name": arm.run_name(seed, len(seeds) > 1),
+                    "run_id": config.run_id(),
+                    "state": "planned",
+                    "reason": None,
+                    "config": config.model_dump(mode="json"),
+                    "label": arm.label if len(seeds) == 1 else f"{arm.label} seed {seed}",
+                    "prediction": by_the_law(config, **WRONG.get(arm.label, {})).model_dump(mode="json"),
+                }
+            )
     runs.append(
         {
             "run_name": INFEASIBLE_ARM.run_name(seeds[0], len(seeds) > 1),
@@ -233,7 +243,7 @@ def synthetic_trace(
         completion_tokens += sum(line.completion_tokens for line in lines)
         prompt_tokens += config.completions_per_prompt * sum(line.prompt_tokens for line in lines)
         if (step + 1) % interval == 0:
-            yield Sync(attempt=attempt, t=now, version=step + 1, bytes=1_700_000, wall_s=0.05, in_flight=0)
+            yield Sync(attempt=attempt, t=now, version=step + 1, bytes=1_700_000, wall_s=SYNC_S, in_flight=0)
     if finish:
         yield Checkpoint(attempt=attempt, t=now, step=steps, path=f"step_{steps:06d}", bytes=10, wall_s=0.1)
         yield RunFinished(
@@ -273,7 +283,7 @@ def _one_step(
     timing = _Timing(
         wait_s=0.01 if overlapped else FILL_S * rng.lognormal(0, 0.02),
         learn_s=LEARN_S_PER_PROMPT * batch * rng.lognormal(0, 0.02),
-        sync_s=0.05 if (step + 1) % interval == 0 else 0.0,
+        sync_s=SYNC_S if (step + 1) % interval == 0 else 0.0,
         other_s=OVERHEAD_S,
         age=age,
     )
@@ -370,6 +380,7 @@ def _step_records(
         off_policy_steps_max=timing.age,
         truncated_fraction=0.0,
         filtered_groups=len(groups) // 2 - len(trained),
+        engine_idle_s=max(0.0, timing.wall_s - FILL_S),
     )
 
 

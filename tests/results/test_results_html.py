@@ -83,7 +83,7 @@ def test_every_chart_has_its_section_and_says_in_words_what_it_shows(made):
     assert {chart.section for chart in drawn} <= titles
     assert {chart.section for chart in drawn} == {
         *("Training speed", "Step time distribution", "Evaluation results", "Deltas"),
-        *("Quality observations", "Staleness"),
+        *("Quality observations", "Staleness", "Predicted and measured"),
     }
     text = path.read_text(encoding="utf-8")
     assert text.count('role="img"') == len(drawn)

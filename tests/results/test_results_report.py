@@ -77,7 +77,7 @@ def test_sections_are_those_of_the_references_notes_in_its_order(report):
     assert headings == [
         *("Objective", "Experiments", "Key configuration", "Training speed", "Step time distribution"),
         *("Key observations", "Evaluation results", "Deltas", "Quality observations", "Staleness"),
-        *("Conclusions", "File structure"),
+        *("Predicted and measured", "Conclusions", "File structure"),
     ]
 
 

@@ -73,7 +73,7 @@ def test_every_sentence_of_a_report_is_one_of_the_page(tmp_path, seeds, finished
     )
     ingest(tmp_path)
     report = build_report(Store(tmp_path))
-    said = (*report.observations, *report.conclusions)
+    said = (*report.observations, *report.plan_observations, *report.conclusions)
     assert len(said) > 10
     for sentence in said:
         assert _times_documented(sentence) == 1, sentence

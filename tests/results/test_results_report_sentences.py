@@ -326,7 +326,7 @@ class TestStaleness:
         trends = pd.DataFrame([{**row, "p_adjusted": 1e-9}, {**row, "p_adjusted": 0.06}])
         (said,) = age_matters(trends)
         assert said == (
-            "Exp1: `ess` falls with the age of what a step trains on "
+            "Exp1: effective sample size (`ess`) falls with the age of what a step trains on "
             "(rank correlation -0.40, adjusted p < 0.0001)."
         )
 

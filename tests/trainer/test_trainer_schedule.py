@@ -40,7 +40,7 @@ def runs(draw, **which):
     )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(runs())
 def test_every_feasible_run_ends_and_no_trained_group_is_older_than_allowed(player):
     schedule, played = player.schedule, player.play()
@@ -49,7 +49,7 @@ def test_every_feasible_run_ends_and_no_trained_group_is_older_than_allowed(play
     assert max(played.ages()) <= schedule.worst_case_age() <= schedule.max_staleness
 
 
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @given(runs())
 def test_no_group_is_lost_and_no_group_or_occurrence_of_a_prompt_is_trained_twice(player):
     played = player.play()
@@ -73,7 +73,7 @@ def test_no_group_is_lost_and_no_group_or_occurrence_of_a_prompt_is_trained_twic
     assert decided | set(again["returned"]) == set(range(again["next"]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(runs(evicting=False))
 def test_admission_trains_in_the_order_of_dispatch_and_throws_nothing_away_for_age(player):
     played = player.play()
@@ -82,7 +82,7 @@ def test_admission_trains_in_the_order_of_dispatch_and_throws_nothing_away_for_a
     assert Fate.EVICTED not in played.fates.values()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(runs(evicting=True))
 def test_eviction_never_has_more_groups_waiting_than_allowed_and_sends_the_evicted_prompt_next(player):
     most, limit = 0, player.schedule.max_inflight_groups

@@ -3,7 +3,9 @@
 import pandas as pd
 import streamlit as st
 
+from dashboard.choice import choose_one
 from dashboard.data import View
+from dashboard.page.step_times import why_no_steps
 from dashboard.shown import show_figure
 from results.figures.colours import arm_styles
 from results.figures.quality import training_curves
@@ -19,14 +21,12 @@ _NUMBERS = ["label", "run_name", "runs", "seeds", *X_AXES, "mean", "low", "high"
 def show_curves(view: View) -> None:
     """Draws both figures with their choices."""
     st.subheader("Learning curves")
+    if not (view.experiments["steps_done"] > 0).any():
+        st.info(why_no_steps(view))
+        return
     runs = _first_seeds(view)
-    # Options are shown as they are in the address, where they are kept.
     with st.container(horizontal=True):
-        x = str(
-            st.segmented_control(
-                "Reward against", list(X_AXES), default="step", required=True, key="x", bind="query-params"
-            )
-        )
+        x = choose_one("Reward against", list(X_AXES), "x")
         window = int(
             str(
                 st.segmented_control(
@@ -41,12 +41,6 @@ def show_curves(view: View) -> None:
             )
         )
     curves = view.reward_curves(runs, window)
-    if curves.empty:
-        st.info(
-            "No run has finished a step yet, or was made elsewhere and has no trace here; "
-            "`sweepctl status` says how far they are."
-        )
-        return
     _rewards(view, curves, x, window)
     _held_out(view, runs, x)
 
@@ -75,6 +69,7 @@ def _rewards(view: View, curves: pd.DataFrame, x: str, window: int) -> None:
         training_curves(drawn, dots, arm_styles(view.report.experiments), x, (X_AXES[x], "mean reward")),
         curves[[*_NUMBERS, "reward_mean"]],
         words + _seeds_words(curves),
+        title=f"mean reward in training against {X_AXES[x]}",
     )
 
 
@@ -99,6 +94,7 @@ def _held_out(view: View, runs: tuple[str, ...], x: str) -> None:
         curves[[*_NUMBERS, "problems"]],
         f"Mean reward of greedy answers to {problems} held-out problems, as the trainer measured it between "
         f"steps; not lm-eval's. " + _seeds_words(curves),
+        title=f"held-out accuracy against {X_AXES[x]}",
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
+from dashboard.choice import choose_one
 from dashboard.data import View
 from dashboard.shown import Columns, number, show_figure, show_table, text
 from results.figures.colours import arm_styles
@@ -16,6 +17,8 @@ from results.tables.arms_accuracy import ONE_SEED
 MOST_ROWS = 40
 """Of a forest plot: more do not fit a screen."""
 _ARMS, _RUNS = "arms", "runs"
+_VERDICT_PX = 105
+"""Room for the longest."""
 
 
 def show_deltas(view: View, of_measure: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame | None:
@@ -54,9 +57,7 @@ def _choose_opponent(
         present.append(OPPONENTS["chosen"])
     if not present:
         return None
-    name = st.segmented_control(
-        "Against", present, default=present[0], required=True, key="against", bind="query-params"
-    )
+    name = choose_one("Against", present, "against")
     against = next(each for each, called in OPPONENTS.items() if called == name)
     arm_deltas = of_measure(report.arm_deltas)
     if against == "chosen":
@@ -81,17 +82,12 @@ def _choose_run(evaluated: pd.DataFrame) -> str:
 
 
 def _choose_rows() -> str:
-    return str(
-        st.segmented_control(
-            "Rows",
-            [_ARMS, _RUNS],
-            default=_ARMS,
-            required=True,
-            key="rows",
-            bind="query-params",
-            help="arms: over all their seeds, also those that the filter leaves out; "
-            "runs: each seed's checkpoint by itself",
-        )
+    return choose_one(
+        "Rows",
+        [_ARMS, _RUNS],
+        "rows",
+        "arms: over all their seeds, also those that the filter leaves out; "
+        "runs: each seed's checkpoint by itself",
     )
 
 
@@ -124,6 +120,7 @@ def _forest(view: View, against: str, rows: pd.DataFrame, table_columns: Columns
         f"adjusted); right of 0 is better. ▲ better, ▼ worse (Holm-adjusted p < 0.05), = equivalent within "
         f"±{margin:g} points (the grey band), ? and open: inconclusive, smaller differences than the one "
         f"named may go unseen.{of_seeds}{floor}{first}",
+        title=f"differences from the {OPPONENTS[against]}, with verdicts",
     )
     show_table(view, f"deltas-{against}-table", part, table_columns)
     if "refusal" in part and part["refusal"].notna().any():
@@ -144,7 +141,7 @@ _TESTED: Columns = {
     "delta_points": number("Delta (points)", "%+.2f"),
     "low": number("95 % from", "%+.2f"),
     "high": number("to", "%+.2f"),
-    "verdict": text("Verdict"),
+    "verdict": text("Verdict", width=_VERDICT_PX),
     "p_adjusted": number("p adjusted", "%.2g"),
     "detectable_points": number("Detectable", "%.1f", "least difference seen with 80 % power, points"),
     "method": text("Method"),

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.choice import choose_rows
+from dashboard.choice import choose_one, choose_rows
 from dashboard.data import View
 from dashboard.shown import Columns, download, escaped, number, text
 from results.files.sample_texts import SampleText, read_sample_text
@@ -81,10 +81,8 @@ def _choose_comparison(compared: pd.DataFrame) -> dict[str, Any]:
         )
         of_run = compared[compared["label"] == label]
         shots = [str(each) for each in sorted(of_run["num_fewshot"].unique())]
-        chosen = st.segmented_control(
-            "Shots", shots, default=shots[0], required=True, key="shots", bind="query-params"
-        )
-    return records(of_run[of_run["num_fewshot"] == int(str(chosen))])[0]
+        chosen = choose_one("Shots", shots, "shots")
+    return records(of_run[of_run["num_fewshot"] == int(chosen)])[0]
 
 
 def _choose_question(view: View, flips: pd.DataFrame) -> int:

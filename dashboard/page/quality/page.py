@@ -79,6 +79,7 @@ def _accuracy(view: View, accuracy: pd.DataFrame) -> None:
         ],
         f"{task}, filter {filter_name}, answers of each run's last evaluated checkpoint; "
         f"bars: one standard error to either side. Grey star: a base model.{first}",
+        title=f"{metric.replace('_', ' ')} by shots, {task}",
     )
     by_shots = accuracy.pivot_table(
         index=["position", "label", "checkpoint"], columns="num_fewshot", values="value_percent"

@@ -55,6 +55,7 @@ def show_knob_map(view: View, report: Report, against: str) -> None:
         knob_heat_map(grid, x, y, "prompts/s" if value == _SPEED else "speed-up (×)"),
         grid[["x", "y", "value", "runs"]].rename(columns={"x": x, "y": y, "value": f"{summary} {value}"}),
         _caption(grid, x, y, title, summary),
+        title=f"{summary} {value} over {x} and {y}",
     )
 
 

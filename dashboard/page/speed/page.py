@@ -3,15 +3,17 @@
 import pandas as pd
 import streamlit as st
 
+from dashboard.choice import choose_one
 from dashboard.data import View
 from dashboard.page.speed.knob_map import show_knob_map
+from dashboard.page.speed.no_pair import why_no_pair
 from dashboard.page.speed.published import show_published_speed
 from dashboard.page.speed.speedups import arm_speedups, show_bars
-from dashboard.shown import Columns, number, show_table, text
+from dashboard.shown import Columns, escaped, hidden, number, show_table, text
 from results.figures.speed import UNITS, in_unit
 from results.files.comparisons import OPPONENTS
 from results.report.build import Report
-from results.report.cells import Row, durations
+from results.report.cells import NONE, Row, durations
 from results.store import records
 from results.tables.arms import arm_label
 from results.tables.speed import REWARD_WINDOW_STEPS
@@ -59,19 +61,10 @@ def _choose_opponent(view: View) -> tuple[Report, str]:
 
 
 def _bars_and_tables(view: View, report: Report, against: str) -> None:
-    unit = str(
-        st.segmented_control(
-            "Drawn",
-            list(UNITS),
-            default=next(iter(UNITS)),
-            required=True,
-            key="unit",
-            bind="query-params",
-        )
-    )
+    unit = choose_one("Drawn", list(UNITS), "unit")
     part = view.left(report.speedups[report.speedups["against"] == against])
     if part.empty:
-        st.info(f"None of the runs shown is compared with the {OPPONENTS[against]}.")
+        st.info(escaped(why_no_pair(view, report, against)))
         return
     arms = arm_speedups(view, report, against)
     several = arms[arms["seeds"] > 1]
@@ -91,8 +84,12 @@ def _bars_and_tables(view: View, report: Report, against: str) -> None:
 
 
 def _bars(view: View, name: str, rows: pd.DataFrame, unit: str) -> None:
-    if in_unit(rows, UNITS[unit]).empty:
+    ratios = in_unit(rows, UNITS[unit])
+    if ratios.empty:
         st.info(f"There is no pair to compare by {unit}: {_LACKING.get(unit, _NO_CYCLE)}.")
+        return
+    if ratios["bound"].notna().all():
+        st.info("Of no pair both runs reached the reward before they ended: the table says what is known.")
         return
     show_bars(view, name, rows, UNITS[unit], MOST_BARS)
 
@@ -102,7 +99,7 @@ def _run_cells(part: pd.DataFrame) -> pd.DataFrame:
     return part.assign(
         comparable=part["step_time_comparable"].map({True: "", False: "†"}).fillna(""),
         **{f"{ends}_interval": _intervals(part, ends) for ends in _ENDS},
-        bound=part["time_to_reward_bound"].fillna(""),
+        to_reward=[_to_reward(row) for row in records(part)],
         times=[durations(row["other_time_to_reward_s"], row["time_to_reward_s"]) for row in records(part)],
     )
 
@@ -117,10 +114,14 @@ def _arm_cells(arms: pd.DataFrame) -> pd.DataFrame:
 def _with_marks(cells: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, Columns]:
     """The columns but those of marks that no row has."""
     return cells, {
-        name: column
-        for name, column in columns.items()
-        if name not in ("comparable", "bound") or (cells[name] != "").any()
+        name: column for name, column in columns.items() if name != "comparable" or (cells[name] != "").any()
     }
+
+
+def _to_reward(row: Row) -> str:
+    """`1.45×`, or `< 1.45×` where one of the two never came to the reward."""
+    bound, ratio = row["time_to_reward_bound"], row["time_to_reward_speedup"]
+    return NONE if pd.isna(ratio) else f"{'' if pd.isna(bound) else f'{bound} '}{ratio:.2f}×"
 
 
 def _intervals(rows: pd.DataFrame, ends: str) -> list[str]:
@@ -142,8 +143,8 @@ _ENDS = ("step_time", "prompts_per_s", "completion_tokens_per_s")
 _RUN_NOTE = (
     "Ratios over whole sync cycles after the first, with 95 % intervals within these runs; above 1 is "
     "faster. To reward: the other's training time over this one's until the trailing mean of "
-    f"{REWARD_WINDOW_STEPS} steps reached the other's mean over its last fifth, with both times; < and >: "
-    "one of the two ended first; –: both did, or the other's reward did not rise."
+    f"{REWARD_WINDOW_STEPS} steps reached the other's mean over its last fifth, with both times; <: this run "
+    "ended before it reached it, >: the other did; –: both did, or the other's reward did not rise."
 )
 _ARM_NOTE = (
     "Geometric means over seeds, each against its twin of the same seed. Intervals: 95 % t-intervals over "
@@ -162,9 +163,10 @@ _RUN_COLUMNS: Columns = {
     "prompts_per_s_interval": text("95 %"),
     "completion_tokens_per_s_speedup": number("Tokens/s", "%.2f×", "completion tokens trained on a second"),
     "completion_tokens_per_s_interval": text("95 %"),
-    "bound": text("", "< and >: one of the two runs ended first", width=40),
-    "time_to_reward_speedup": number("To reward", "%.2f×"),
+    "to_reward": text("To reward", "< and >: one of the two runs ended before it reached it"),
     "times": text("Other / this"),
+    "time_to_reward_bound": hidden(),
+    "time_to_reward_speedup": hidden(),
 }
 _ARM_COLUMNS: Columns = {
     "label": text("Arm"),

@@ -7,7 +7,8 @@ import pandas as pd
 from dashboard.data import View
 from dashboard.shown import show_figure
 from results.figures.colours import arm_styles
-from results.figures.speed import UNITS, SpeedUnit, in_unit, speedup_bars
+from results.figures.speed import UNITS, SpeedUnit, in_unit, ranked, speedup_bars
+from results.files.comparisons import OPPONENTS
 from results.report.build import Report
 from results.report.compared import compared_speeds
 from results.tables.arms import arm_speedups_table
@@ -38,7 +39,7 @@ def _with_run(report: Report, arms: pd.DataFrame) -> pd.DataFrame:
 
 
 def show_bars(view: View, name: str, rows: pd.DataFrame, unit: SpeedUnit, most: int) -> None:
-    """The best rows as bars, best first.
+    """The best rows as bars, best first; those of which only a bound is known come last, without a bar.
 
     Args:
         view: what the page shows.
@@ -47,15 +48,20 @@ def show_bars(view: View, name: str, rows: pd.DataFrame, unit: SpeedUnit, most: 
         unit: of the ratio.
         most: bars.
     """
-    ratios = in_unit(rows, unit).sort_values("ratio", ascending=False, kind="stable")
+    ratios = ranked(in_unit(rows, unit))
     drawn = rows.loc[ratios.index[:most]]
-    numbers = ratios.loc[drawn.index, ["label", "other_label", "ratio", "low", "high", "interval_scope"]]
+    against = str(drawn["against"].iloc[0])
+    over = ", over seeds" if (drawn["interval_scope"] != ONE_RUN).all() else ""
+    numbers = ratios.loc[
+        drawn.index, ["label", "other_label", "bound", "ratio", "low", "high", "interval_scope"]
+    ]
     show_figure(
         view,
         name,
         speedup_bars(drawn, arm_styles(view.report.experiments), unit),
         numbers.assign(unit=_name(unit)),
         _caption(ratios, len(drawn), unit),
+        title=f"speed-ups against the {OPPONENTS[against]}{over}, by {_name(unit)}",
     )
 
 
@@ -89,12 +95,13 @@ def _kinds(shown: pd.DataFrame, unit: SpeedUnit) -> Sequence[str]:
             f"{'Of arms' if of_runs.any() else 'Geometric means'} {seeds}, each against its own twin, "
             "with a 95 % t-interval."
         )
-    if shown["words"].str.contains("(", regex=False).any():
+    if (shown["bound"].isna() & shown["words"].str.contains("(", regex=False)).any():
         kinds.append("( ): range of two seeds, which is no interval.")
     if unit.ends == "time_to_reward":
         kinds.append(
-            "A run reaches a reward once: there is no interval within one. Dotted, < and >: only a bound, "
-            "one of the two ended first."
+            "A run reaches a reward once: there is no interval within one. Not reached: one of the two ended "
+            "before it came to that reward, so the ratio is only known to be below (<) or above (>) the "
+            "figure, and has no bar."
         )
     return kinds
 

@@ -7,7 +7,7 @@ since 1970. What is not known is null.
 
 import difflib
 
-from results.report.rows import accuracy, runs, speed, staleness
+from results.report.rows import accuracy, plan, runs, speed, staleness
 from results.report.rows.base import Row
 from trainer.errors import ConfigError
 
@@ -31,6 +31,7 @@ TABLES: dict[str, type[Row]] = {
     "deltas": accuracy.DeltaRow,
     "arm_deltas": accuracy.ArmDeltaRow,
     "noise_floor": accuracy.NoiseFloorRow,
+    "plan": plan.PlanRow,
     "warnings": runs.WarningRow,
     "quarantine": runs.QuarantineRow,
 }

@@ -4,6 +4,7 @@ from results.report.build import Report
 from results.report.document import Section
 from results.report.sections.accuracy import accuracy_sections
 from results.report.sections.closing import closing_sections
+from results.report.sections.plan import plan_sections
 from results.report.sections.runs import run_sections
 from results.report.sections.speed import speed_sections
 from results.report.sections.staleness import staleness_sections
@@ -19,6 +20,7 @@ def findings(report: Report) -> tuple[Section, ...]:
         *speed_sections(report),
         *accuracy_sections(report),
         *staleness_sections(report),
+        *plan_sections(report),
         *verdict_sections(report),
     )
 

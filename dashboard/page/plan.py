@@ -1,0 +1,319 @@
+"""Plan: what was predicted of each run before its first step, and how right that was."""
+
+from typing import NamedTuple
+
+import pandas as pd
+import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
+
+from dashboard.data import View
+from dashboard.explain import show_command
+from dashboard.shown import (
+    MOST_RUNS,
+    Columns,
+    download,
+    escaped,
+    number,
+    show_figure,
+    show_sentences,
+    show_table,
+    text,
+)
+from results.figures.colours import PART_COLOURS, arm_styles
+from results.figures.plan import phase_bars, predicted_against_measured
+from results.report.cells import duration
+from results.report.plan import plan_observations
+from results.statistics.wording import seconds_text
+from results.store import records
+from results.tables.plan import costs_table
+
+_HOUR_S = 3600
+_MOST_SETS = 3
+"""Sets of costs that are shown in full: as a rule a sweep has one."""
+
+
+class _Cost(NamedTuple):
+    """How a cost is told."""
+
+    words: str
+    unit: str
+    scale: float = 1.0
+
+
+def show(view: View) -> None:
+    """Draws the page."""
+    st.title("Plan")
+    everything = view.report.plan
+    if everything.empty:
+        _say_how_to_predict(view)
+        return
+    plan = view.left(everything)
+    if plan.empty:
+        st.info("No run that the filter leaves has a prediction. The filter in the sidebar chooses others.")
+        return
+    show_sentences(plan_observations(plan))
+    _without(view, plan)
+    measured = plan[plan["measured_step_s"].notna()]
+    _sentences(view, measured)
+    _step_times(view, plan, measured)
+    _parts(view, plan)
+    _speed(view, plan)
+    _staleness(view, plan)
+    _groups(view, plan)
+    _costs(view, plan)
+
+
+def _say_how_to_predict(view: View) -> None:
+    st.info(
+        "No run of this sweep has a prediction. Where costs are known, `sweepctl run` writes one into "
+        "sweep.json before a run's first step; a step that is done can no longer be predicted."
+    )
+    for command, purpose in _COMMANDS.items():
+        st.markdown(purpose)
+        show_command(command, view.runs_dir)
+
+
+def _without(view: View, plan: pd.DataFrame) -> None:
+    """Which runs have no prediction, beside those that have one."""
+    possible = view.experiments[view.experiments["state"] != "infeasible"]
+    without = possible.loc[~possible["run_name"].isin(plan["run_name"]), "label"]
+    if len(without):
+        st.info(f"Without a prediction: {escaped(_first(without))}.")
+
+
+def _sentences(view: View, measured: pd.DataFrame) -> None:
+    """What is to be said of each run with steps: failed assumptions first, then by error."""
+    if measured.empty:
+        st.info(
+            "No run has finished a step yet, so these are the predictions alone. What is measured is put "
+            "beside them as soon as there is something."
+        )
+        return
+    st.subheader("Run by run")
+    ranked = measured.assign(
+        failed=measured["failed_assumption"].notna(),
+        done=measured["state"] == "succeeded",
+        error=measured["step_error"].abs(),
+    ).sort_values(["failed", "done", "error"], ascending=False, kind="stable")
+    show_sentences(ranked["sentence"].head(MOST_RUNS))
+    if len(ranked) > MOST_RUNS:
+        st.caption(f"The first {MOST_RUNS} of {len(ranked):,} runs; the CSV has all.")
+    download(view, "plan-sentences", ranked[["label", "run_name", "failed_assumption", "sentence"]])
+
+
+def _step_times(view: View, plan: pd.DataFrame, measured: pd.DataFrame) -> None:
+    """Mean step time, and which kinds of steps there are."""
+    st.subheader("Step time")
+    if len(measured):
+        show_figure(
+            view,
+            "predicted-and-measured",
+            predicted_against_measured(measured, arm_styles(view.report.experiments)),
+            measured[["label", "run_name", "state", *_STEP_TIME, "step_error"]],
+            "Mean step time, predicted against measured, a point for each run; on the line the two are "
+            "equal. Bars: 95 % of the simulated runs lie within. They show what the chance of lengths and "
+            f"verdicts makes of one run, not how uncertain the costs are.{_so_far(measured)}",
+            title="mean step time, predicted and measured",
+        )
+    beside = (
+        " Measured is the one run that there was. Error: predicted over measured, less 100 %."
+        f"{_so_far(measured)}"
+    )
+    plays = " or ".join(f"{count:,}" for count in sorted(plan["replications"].unique()))
+    table = plan.assign(
+        error_percent=100 * plan["step_error"],
+        predicted_kinds=plan["predicted_modes"].map(_locations),
+        measured_kinds=plan["measured_modes"].map(_locations),
+        as_many=plan["modes_agree"].map({True: "yes", False: "no"}),
+    )
+    show_table(
+        view,
+        "plan-step-times",
+        table,
+        _with_values(table, _STEP_COLUMNS),
+        f"Mean seconds a step, over all steps. Predicted from {plays} simulated runs with other draws. Kinds "
+        "of steps: where the modes of step time are, found by the test that measurements get."
+        f"{beside if len(measured) else ''}",
+    )
+
+
+def _parts(view: View, plan: pd.DataFrame) -> None:
+    """What a step is made of."""
+    st.subheader("Parts of a step")
+    drawn = plan.head(MOST_RUNS)
+    names = [f"{kind}_{part}_s" for part in PART_COLOURS for kind in ("predicted", "measured")]
+    rest = f" The first {MOST_RUNS} of {len(plan):,} runs are drawn." if len(plan) > MOST_RUNS else ""
+    show_figure(
+        view,
+        "plan-parts",
+        phase_bars(drawn),
+        drawn[["label", "run_name", "state", *names]],
+        "Mean seconds a step by part, hatched as predicted, full as measured: waiting for groups, draining "
+        f"the engine before a sync, learning, the sync itself, checkpoints, and the rest.{rest}",
+        title="parts of a step, predicted and measured",
+    )
+
+
+def _speed(view: View, plan: pd.DataFrame) -> None:
+    """Prompts a second, how many times the baseline's that is, and how long a run takes."""
+    st.subheader("Speed")
+    total_s = plan["predicted_wall_s"].sum()
+    together = f"{total_s / _HOUR_S:,.1f} h" if total_s > 2 * _HOUR_S else duration(total_s)
+    measured = (
+        " Measured: speed-ups over whole sync cycles after the first, with the 95 % interval; the training "
+        "time of runs that are done."
+    )
+    table = plan.assign(
+        **{f"{kind}_minutes": plan[f"{kind}_wall_s"] / 60 for kind in ("predicted", "measured")}
+    )
+    show_table(
+        view,
+        "plan-speed",
+        table,
+        _with_values(table, _SPEED_COLUMNS),
+        "Speed-up: prompts trained a second, as a multiple of the matched baseline's; predicted over all "
+        "steps. Training time: from the first dispatch to the end of the last step, without start-up and "
+        f"evaluation; of these runs one after the other {together} as predicted."
+        f"{measured if table['measured_step_s'].notna().any() else ''}",
+    )
+
+
+def _staleness(view: View, plan: pd.DataFrame) -> None:
+    """Age, waste and idle time."""
+    st.subheader("Staleness, waste and idle time")
+    shares = [f"{kind}_{share}" for share in _SHARES for kind in ("predicted", "measured")]
+    table = plan.assign(**{name: 100 * plan[name].astype(float) for name in shares})
+    show_table(
+        view,
+        "plan-staleness",
+        table,
+        _with_values(table, _STALENESS_COLUMNS),
+        "Age: how many optimizer steps the learner was ahead of the policy that began a group, mean over "
+        "trained groups. Waste: sampled tokens that are not trained on. Idle, as shares of the training "
+        "time: the engine works on nothing or a sync holds it up; the learner waits or drains.",
+    )
+
+
+def _groups(view: View, plan: pd.DataFrame) -> None:
+    """What generation came to."""
+    st.subheader("Groups")
+    show_table(
+        view,
+        "plan-groups",
+        plan,
+        _with_values(plan, _GROUP_COLUMNS),
+        "Dispatched: groups for each that is trained; the others are filtered, stale, cut off or left over. "
+        "Generation: from a group's dispatch to its end, beside the others on the engine. Length: "
+        "completion tokens of a trained group.",
+    )
+
+
+def _costs(view: View, plan: pd.DataFrame) -> None:
+    """The costs that the simulator was given; a column for each set of them, as a rule one."""
+    st.subheader("Costs")
+    costs = costs_table(view.store, view.sweep)
+    costs = costs[costs["run_name"].isin(plan["run_name"])]
+    sets = [part for _, part in costs.groupby(["cost_source", *_COSTS], sort=False)]
+    table = pd.DataFrame({"cost": [cost.words for cost in _COSTS.values()]})
+    columns: dict[str, str | ColumnConfig] = {"cost": text("Cost", width="large")}
+    said = []
+    for place, runs in enumerate(sets[:_MOST_SETS], start=1):
+        values = records(runs.head(1))[0]
+        name = f"value_{place}" if len(sets) > 1 else "value"
+        table[name] = [cost.scale * values[key] for key, cost in _COSTS.items()]
+        columns[name] = number(f"Set {place}" if len(sets) > 1 else "Value", "%.4g")
+        whose = f"set {place}, of {_first(runs['label'])}, " if len(sets) > 1 else ""
+        said.append(f"{whose}{values['cost_source']}")
+    table["unit"] = [cost.unit for cost in _COSTS.values()]
+    columns["unit"] = text("Unit")
+    rest = f" The first {_MOST_SETS} of {len(sets):,} sets." if len(sets) > _MOST_SETS else ""
+    show_table(view, "plan-costs", table, columns, f"Source: {'; '.join(said)}.{rest}")
+
+
+def _so_far(measured: pd.DataFrame) -> str:
+    """Which runs go on, so that of them a part is compared with the whole."""
+    going_on = measured.loc[measured["state"] != "succeeded", "label"]
+    return f" Not done, so measured over the steps so far: {_first(going_on)}." if len(going_on) else ""
+
+
+def _first(labels: "pd.Series[str]") -> str:
+    """Names, of many the first ones."""
+    more = f" and {len(labels) - MOST_RUNS:,} more" if len(labels) > MOST_RUNS else ""
+    return ", ".join(labels.head(MOST_RUNS)) + more
+
+
+def _locations(modes: object) -> str | None:
+    """`14.1, 28.6`: where modes are."""
+    return ", ".join(map(seconds_text, modes)) if isinstance(modes, list) and modes else None
+
+
+def _with_values(table: pd.DataFrame, columns: Columns) -> Columns:
+    """Without those in which nothing stands, as measurements before there are any."""
+    return {name: column for name, column in columns.items() if table[name].notna().any()}
+
+
+_COMMANDS = {
+    "sweepctl plan SPEC --from RUN": "To predict a sweep from the costs of a run that has finished:",
+    "sweepctl plan SPEC --pilot": "Where none has, from a few steps of one setting:",
+    "sweepctl run SPEC": "With such a run or pilot, this writes the predictions down and then trains:",
+}
+_SHARES = ("wasted_token_share", "engine_idle_share", "learner_idle_share")
+_STEP_TIME = ("predicted_step_s", "step_low_s", "step_high_s", "measured_step_s")
+_STEP_COLUMNS: Columns = {
+    "label": text("Run"),
+    "state": text("State"),
+    "predicted_step_s": number("Predicted (s)", "%.2f"),
+    "step_low_s": number("95 % from", "%.2f", "of the simulated runs: what chance alone makes of one run"),
+    "step_high_s": number("to", "%.2f"),
+    "measured_step_s": number("Measured (s)", "%.2f"),
+    "error_percent": number("Error", "%+.1f %%", "predicted over measured, less 100 %"),
+    "predicted_kinds": text("Kinds predicted (s)"),
+    "measured_kinds": text("Kinds measured (s)"),
+    "as_many": text("Same number"),
+}
+_SPEED_COLUMNS: Columns = {
+    "label": text("Run"),
+    "predicted_prompts_per_s": number("Prompts/s predicted", "%.3f"),
+    "measured_prompts_per_s": number("measured", "%.3f"),
+    "predicted_speedup": number("Speed-up predicted", "%.2f×"),
+    "measured_speedup": number("measured", "%.2f×"),
+    "speedup_low": number("95 % from", "%.2f×"),
+    "speedup_high": number("to", "%.2f×"),
+    "predicted_minutes": number("Training predicted (min)", "%.1f"),
+    "measured_minutes": number("measured", "%.1f"),
+}
+_STALENESS_COLUMNS: Columns = {
+    "label": text("Run"),
+    "predicted_age_mean": number("Age predicted", "%.2f"),
+    "measured_age_mean": number("measured", "%.2f"),
+    "predicted_wasted_token_share": number("Waste predicted", "%.1f %%"),
+    "measured_wasted_token_share": number("measured", "%.1f %%"),
+    "predicted_engine_idle_share": number("Engine idle pred.", "%.1f %%"),
+    "measured_engine_idle_share": number("measured", "%.1f %%"),
+    "predicted_learner_idle_share": number("Learner idle pred.", "%.1f %%"),
+    "measured_learner_idle_share": number("measured", "%.1f %%"),
+}
+_GROUP_COLUMNS: Columns = {
+    "label": text("Run"),
+    "predicted_dispatched_per_trained": number("Dispatched predicted", "%.2f"),
+    "measured_dispatched_per_trained": number("measured", "%.2f"),
+    "predicted_latency_s": number("Generation predicted (s)", "%.2f"),
+    "measured_latency_s": number("measured", "%.2f"),
+    "predicted_completion_tokens_per_prompt": number("Length predicted", "%.0f"),
+    "measured_completion_tokens_per_prompt": number("measured", "%.0f"),
+}
+_COSTS = {
+    "cost_generate_s": _Cost("Generating a group that has the engine for itself, mean", "s"),
+    "cost_crowding": _Cost(
+        "Every other group on the engine slows a group down by, of its time alone", "%", 100
+    ),
+    "cost_verify_s": _Cost("Verifying a group", "ms", 1000),
+    "cost_learn_s_per_prompt": _Cost("Forward and backward, by the prompt", "s a prompt"),
+    "cost_learn_s_per_token": _Cost("Forward and backward, by the token", "ms a token", 1000),
+    "cost_optimizer_s": _Cost("The optimizer, and further updates of a batch", "ms a step", 1000),
+    "cost_sync_s": _Cost("A sync of the weights", "ms", 1000),
+    "cost_checkpoint_s": _Cost("A checkpoint", "ms", 1000),
+    "cost_other_s": _Cost("The rest of a step", "ms a step", 1000),
+    "cost_groups": _Cost("Groups that generation was measured on; 1: given by hand", "groups"),
+}
+"""Columns of `results.tables.plan.costs_table`, in words."""

@@ -1,0 +1,73 @@
+"""Sentences on how right the predictions of a sweep were. They count; none is a test."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from results.report.cells import counted
+from results.store import records
+
+_NAMED = 3
+"""So many sources of costs are named."""
+
+
+def plan_observations(plan: pd.DataFrame) -> Iterator[str]:
+    """Where the predictions come from, and how far off they were.
+
+    Args:
+        plan: `results.tables.plan.plan_table`.
+    """
+    if plan.empty:
+        return
+    yield from _source(plan)
+    done = plan[(plan["state"] == "succeeded") & plan["step_error"].notna()]
+    yield from _errors(done)
+    yield from _modes(done)
+    yield from _failed(done)
+
+
+def _source(plan: pd.DataFrame) -> Iterator[str]:
+    sources = list(plan["costs_source"].unique())
+    more = f" and {len(sources) - _NAMED} more" if len(sources) > _NAMED else ""
+    yield (
+        f"{counted(len(plan), 'run')} predicted before the first step; costs: "
+        f"{', '.join(sources[:_NAMED])}{more}."
+    )
+
+
+def _errors(done: pd.DataFrame) -> Iterator[str]:
+    if done.empty:
+        return
+    error = done["step_error"].abs()
+    worst = records(done.loc[[error.idxmax()]])[0]
+    if len(done) == 1:
+        yield f"The predicted mean step time of {worst['label']} is {worst['step_error']:+.1%} off."
+        return
+    inside = int(done["measured_step_s"].between(done["step_low_s"], done["step_high_s"]).sum())
+    yield (
+        f"Predicted mean step times of {len(done)} finished runs are off by {error.median():.1%} in the "
+        f"median and {error.max():.1%} at most ({worst['label']}); {inside} of {len(done)} measured ones lie "
+        "where chance alone puts 95 %."
+    )
+
+
+def _modes(done: pd.DataFrame) -> Iterator[str]:
+    told = done["modes_agree"].dropna()
+    if len(told):
+        yield f"As many step-time modes as predicted: {int(told.sum())} of {len(told)} finished runs."
+
+
+def _failed(done: pd.DataFrame) -> Iterator[str]:
+    failed = done[done["failed_assumption"].notna()]
+    if failed.empty:
+        return
+    yield f"Assumptions that failed: {'; '.join(_named(failed))}."
+
+
+def _named(failed: pd.DataFrame) -> Sequence[str]:
+    """`learner speed (Exp4)`; of many runs the number."""
+    found = []
+    for name, labels in failed.groupby("failed_assumption", sort=False)["label"]:
+        runs = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels)} runs"
+        found.append(f"{name} ({runs})")
+    return found

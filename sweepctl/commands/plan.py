@@ -1,0 +1,171 @@
+"""`sweepctl plan`: the runs of a sweep, and what they will come to."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweepctl.plan.plan import Plan
+from sweepctl.running.slots import Share
+from trainer.errors import ConfigError, SweepctlError
+from trainer.paths import store_path
+
+if TYPE_CHECKING:  # slow to import, and not needed for a plan without a prediction
+    from sweepctl.planner.costs import CostModel
+
+_HAND = "--generate-s, --train-s-per-prompt, --overhead-s"
+NO_COSTS = (
+    "no run with this model, task and lengths has finished on such a machine; `sweepctl plan SPEC --pilot` "
+    f"trains a few steps to find out, --from RUN takes any other run's costs, {_HAND} give them by hand"
+)
+
+
+@dataclass(frozen=True)
+class CostsRequest:
+    """Where the costs of a prediction come from.
+
+    Attributes:
+        from_run: the finished run to fit them to.
+        pilot_steps: train one arm for so many steps first and fit them to that; None: do not.
+        generate_s, train_s_per_prompt, overhead_s: given by hand, all or none.
+    """
+
+    from_run: str | None = None
+    pilot_steps: int | None = None
+    generate_s: float | None = None
+    train_s_per_prompt: float | None = None
+    overhead_s: float | None = None
+
+    @property
+    def by_hand(self) -> dict[str, float]:
+        """The costs that were given by hand."""
+        given = {
+            "generate_s": self.generate_s,
+            "train_s_per_prompt": self.train_s_per_prompt,
+            "overhead_s": self.overhead_s,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def named(self) -> bool:
+        """Whether they were asked for; else what earlier runs have recorded is looked through."""
+        return self.from_run is not None or self.pilot_steps is not None or bool(self.by_hand)
+
+
+def show_plan(
+    plan: Plan,
+    share: Share,
+    runs_dir: Path,
+    costs: CostsRequest | None = None,
+    *,
+    recommend: bool = False,
+    retry_failed: bool = False,
+    force: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Print a plan and, where costs are known, what it comes to.
+
+    Args:
+        plan: of the sweep.
+        share: of the machine that `run` would use.
+        runs_dir: where all sweeps are.
+        costs: where they come from; by default the finished run that has most to say.
+        recommend: look beyond the sweep's own settings.
+        retry_failed, force: as `run` would be asked.
+        as_json: for scripts.
+
+    Raises:
+        ConfigError: costs cannot be had where they were said to come from.
+    """
+    try:
+        known = known_costs(costs or CostsRequest(), plan, share, runs_dir)
+    except SweepctlError as error:
+        if costs is not None and costs.named:
+            raise
+        print(f"no prediction: {error}", file=sys.stderr)  # the plan itself needs no store
+        known = None
+    if recommend and known is None:
+        raise ConfigError(f"nothing can be recommended: {NO_COSTS}")
+    if as_json:
+        print(json.dumps(plan.summary() | _predicted(plan, known, recommend=recommend), indent=2))
+        return
+    from sweepctl.plan.show import print_plan  # noqa: PLC0415
+
+    print_plan(plan, retry_failed=retry_failed, force=force)
+    if known is None:
+        print(f"no prediction: {NO_COSTS}")
+        return
+    from sweepctl.planner.outlook import look_ahead  # noqa: PLC0415
+    from sweepctl.planner.show import print_outlook, print_recommendation  # noqa: PLC0415
+
+    outlook = look_ahead(plan, known)
+    print_outlook(plan, outlook, slots=len(share.slots(share.devices)))
+    if recommend:
+        from sweepctl.planner.recommend import recommend as look_beyond  # noqa: PLC0415
+
+        print_recommendation(look_beyond(plan, outlook))
+
+
+def _predicted(plan: Plan, costs: "CostModel | None", *, recommend: bool) -> dict[str, Any]:
+    if costs is None:
+        return {"prediction": None}
+    from sweepctl.planner.outlook import look_ahead  # noqa: PLC0415
+
+    outlook = look_ahead(plan, costs)
+    predicted = {"prediction": outlook.summary()}
+    if recommend:
+        from sweepctl.planner.recommend import recommend as look_beyond  # noqa: PLC0415
+
+        predicted["recommendation"] = look_beyond(plan, outlook).summary()
+    return predicted
+
+
+def _check(request: CostsRequest) -> None:
+    """What was asked for is one way to get at costs, and whole.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    ways = {
+        "--from": request.from_run is not None,
+        "--pilot": request.pilot_steps is not None,
+        _HAND: bool(request.by_hand),
+    }
+    chosen = [name for name, given in ways.items() if given]
+    if len(chosen) > 1:
+        raise ConfigError(f"costs come from one place; found {' and '.join(chosen)}")
+    if 0 < len(request.by_hand) < len(_HAND.split(", ")):
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in request.by_hand)
+        raise ConfigError(
+            f"found {given} alone; costs by hand are three numbers: {_HAND} (seconds from the dispatch of a "
+            "step's groups until its training can start, of training a prompt, and of the rest of a step)"
+        )
+
+
+def known_costs(request: CostsRequest, plan: Plan, share: Share, runs_dir: Path) -> "CostModel | None":
+    """The costs that were asked for, or by default those of the finished run that has most to say.
+
+    None where no run has anything to say.
+
+    Raises:
+        ConfigError: they cannot be had where they were said to come from.
+    """
+    _check(request)
+    if not plan.feasible or not (request.named or store_path(runs_dir).exists()):
+        return None
+    from sweepctl.commands.up_to_date import bring_up_to_date  # noqa: PLC0415
+    from sweepctl.planner.costs import by_hand  # noqa: PLC0415
+    from sweepctl.planner.source import likely_costs, named_costs  # noqa: PLC0415
+
+    if request.by_hand:
+        return by_hand(**request.by_hand)
+    run = request.from_run
+    if request.pilot_steps is not None:
+        from sweepctl.planner.pilot import pilot  # noqa: PLC0415
+
+        run = "/".join(pilot(plan, runs_dir, steps=request.pilot_steps, share=share))
+    if run is None:
+        return likely_costs(runs_dir, plan.name, [run.config for run in plan.feasible])
+    bring_up_to_date(runs_dir)
+    return named_costs(runs_dir, run)

@@ -1,0 +1,73 @@
+"""Which costs a sweep is predicted from: those a user names, or the finished run that tells most."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from results.store import Store, records
+from sweepctl.planner.costs import CostModel
+from sweepctl.planner.fit import fit, measured
+from sweepctl.provenance import environment
+from sweepctl.watching.status import locate_run
+from trainer.config import RunConfig
+from trainer.paths import is_pilot, store_path
+
+_MACHINE = ("cpu", "cores", "gpus", "gpu_names")
+_SAME = ("model", "task", "sampling", "engine", "learner", "lora", "completions_per_prompt")
+"""What two runs must share for the costs of one to be those of the other."""
+
+_CANDIDATES = """
+SELECT r.sweep, r.run_name, r.config, s.environment, s.created_unix, r.position, count(*) AS measured
+FROM runs AS r JOIN sweeps AS s USING (sweep) JOIN groups AS g USING (sweep, run_name)
+WHERE r.state = 'succeeded' AND g.finished_s IS NOT NULL
+GROUP BY ALL ORDER BY created_unix DESC NULLS LAST, position
+"""
+
+
+def named_costs(runs_dir: Path, run: str) -> CostModel:
+    """Costs fitted to the run that a user names.
+
+    Raises:
+        ConfigError: there is no such run, or it has recorded too little.
+    """
+    found = locate_run(runs_dir, run)
+    return fit(measured(Store(runs_dir), found.sweep.name, found.planned["run_name"]))
+
+
+def likely_costs(runs_dir: Path, sweep: str, configs: Sequence[RunConfig]) -> CostModel | None:
+    """Costs fitted to the finished run that has most to say of these, or None where none has.
+
+    Only runs on such a machine with the same model, task, lengths, engine and learner count. Those of the
+    same sweep come first, a pilot last; of equals the one in which most groups were measured.
+    """
+    if not store_path(runs_dir).exists():
+        return None
+    store = Store(runs_dir)
+    here, wanted = environment(), [_alike(config.model_dump(mode="json")) for config in configs]
+    found = [
+        row
+        for row in records(_with_json(store.query(_CANDIDATES)))
+        if _alike(row["config"]) in wanted and _machine(row["environment"]) == _machine(here)
+    ]
+    if not found:
+        return None
+    best = max(found, key=lambda row: (not is_pilot(row["sweep"]), row["sweep"] == sweep, row["measured"]))
+    return fit(measured(store, best["sweep"], best["run_name"]))
+
+
+def _with_json(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(
+        **{name: [json.loads(text or "{}") for text in frame[name]] for name in ("config", "environment")}
+    )
+
+
+def _alike(config: dict[str, Any]) -> dict[str, Any]:
+    known = RunConfig.model_validate(config).model_dump(mode="json") if config else {}
+    return {key: known.get(key) for key in _SAME}
+
+
+def _machine(found: dict[str, Any]) -> list[Any]:
+    return [found.get(key) for key in _MACHINE]
