@@ -4,18 +4,21 @@ from functools import partial
 
 import pandas as pd
 import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
 
 from dashboard.data import View, sweeps
 from dashboard.live import show_running
-from dashboard.page.speed.speedups import show_bars, speeds
+from dashboard.page.speed.speedups import speeds
 from dashboard.selection import SWEEP_KEY
-from dashboard.shown import MOST_RUNS, escaped, show_sentences, text
-from results.figures.speed import UNITS
+from dashboard.shown import Columns, download, escaped, show_sentences, text
 from results.files.comparisons import OPPONENTS
 from results.report.build import Report
+from results.report.cells import NONE, Row
 from results.report.headline import headline
+from results.report.knobs import short_name
 from results.report.notices import infeasible_notices
 from results.report.settings import settings_table
+from results.store import records
 
 _ROW_PX, _MOST_ROWS = 35, 6
 _MOST_KNOBS = 6
@@ -31,7 +34,6 @@ def show(view: View) -> None:
     _verdict(view)
     _notices(view.report)
     _settings(view)
-    _bars(view)
     _observations(view.report)
 
 
@@ -89,35 +91,63 @@ def _notices(report: Report) -> None:
 
 
 def _settings(view: View) -> None:
-    """Which knobs stand behind the name of a setting, of those that differ."""
-    knobs = [knob for knob in view.report.varying if knob != "seed"]
-    table = settings_table(view.experiments, view.report.configurations, knobs)
-    if not knobs or table.empty:
+    """Which knobs stand behind the names of settings, and how much faster each was.
+
+    Not as a figure: what draws figures takes the browser longer than everything else on this page.
+    """
+    report = view.report
+    knobs = [knob for knob in report.varying if knob != "seed"]
+    against, rows = _compared(view)
+    table = settings_table(view.experiments, report.configurations, knobs, rows)
+    if table.empty:
         return
-    shown = knobs[:_MOST_KNOBS]
+    columns: dict[str, str | ColumnConfig] = {"label": text("Setting")}
+    columns |= {knob: text(short_name(knob), f"`{knob}`") for knob in knobs[:_MOST_KNOBS]}
+    caption = "No two of them can be compared yet."
+    if against:
+        table = table.assign(interval=[_interval(row) for row in records(table)])
+        columns |= _speed_columns(against, float(table["ratio"].max()))
+        caption = (
+            "Speed-up: prompts trained a second, as a multiple of the other's, with its 95 % interval where "
+            "there is one. Speed draws it, and says what each interval is of."
+        )
+    if (more := len(knobs) - _MOST_KNOBS) > 0:
+        caption += f" {more} more knobs vary; Runs has them all."
     st.subheader("Settings")
     st.dataframe(
-        table[["label", *shown]],
+        table[list(columns)],
         width="stretch",
         height=_ROW_PX * (min(len(table), _MOST_ROWS) + 1) + 3,
         hide_index=True,
-        column_config={"label": text("Setting"), **{knob: text(knob) for knob in shown}},
-        placeholder="–",
+        column_config=columns,
+        placeholder=NONE,
         key="settings",
-        alt="The knobs in which the settings differ, one setting a row",
+        alt="The knobs in which the settings differ and how much faster each is, one setting a row",
     )
-    if more := len(knobs) - len(shown):
-        st.caption(f"{more} more knobs vary; Runs has all of them.")
+    st.caption(escaped(caption))
+    download(view, "settings", table)
 
 
-def _bars(view: View) -> None:
-    """Speed-ups against the matched baseline, or the reference run where no run has a baseline."""
+def _compared(view: View) -> tuple[str | None, pd.DataFrame]:
+    """Speed-ups to the matched baseline, or to the reference run where no run has a baseline."""
     for against in ("baseline", "reference"):
         rows = speeds(view, view.report, against)
         if rows["prompts_per_s_speedup"].notna().any():
-            st.subheader(f"Against the {OPPONENTS[against]}")
-            show_bars(view, f"speedups-{against}", rows, UNITS["prompts/s"], MOST_RUNS)
-            return
+            return against, rows
+    return None, rows
+
+
+def _interval(row: Row) -> str:
+    low, high = row["low"], row["high"]
+    return NONE if pd.isna(low) or pd.isna(high) else f"{low:.2f}–{high:.2f}"
+
+
+def _speed_columns(against: str, most: float) -> Columns:
+    return {
+        "ratio": st.column_config.ProgressColumn("Speed-up", format="%.2f×", min_value=0, max_value=most),
+        "interval": text("95 %"),
+        "other_label": text("Against", f"its {OPPONENTS[against]}"),
+    }
 
 
 def _observations(report: Report) -> None:

@@ -50,6 +50,11 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield prefix + key, value
 
 
+def short_name(key: str) -> str:
+    """The head of a column on one line: `Optim step`."""
+    return SHORT_NAMES.get(key, key.rpartition(".")[2]).replace("-\n", "").replace("\n", " ")
+
+
 def varying_keys(configurations: Sequence[Flat]) -> list[str]:
     """Keys with more than one value, in the configuration's order.
 

@@ -12,8 +12,8 @@ from sweepctl.planner.costs import CostModel
 from sweepctl.planner.predict import predict, replications
 from trainer.simulator import StalledError
 
-_MOST_GROUPS = 1_000_000
-"""What is simulated for one sweep takes some seconds; runs beyond are not predicted, and it is said."""
+_MOST_GROUPS = 300_000
+"""Of one sweep, a few times over, takes some seconds; runs beyond are not predicted, and it is said."""
 
 
 @dataclass(frozen=True)

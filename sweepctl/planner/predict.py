@@ -18,8 +18,7 @@ _PHASES = ("wait_s", "drain_s", "learn_s", "sync_s", "checkpoint_s", "other_s")
 _MOST_REPLICATIONS, _LEAST_REPLICATIONS = 20, 3
 _GROUPS = 200_000
 """About so many groups are simulated for a sweep, where that is enough for a few replications of each run."""
-_LOOKED_AT = 5
-"""Replications whose step times are searched for modes."""
+_SEARCHED = 5
 _LEVELS = (2.5, 97.5)
 
 
@@ -29,14 +28,19 @@ def replications(configs: Sequence[RunConfig]) -> int:
     return int(np.clip(_GROUPS // max(groups, 1), _LEAST_REPLICATIONS, _MOST_REPLICATIONS))
 
 
-def predict(config: RunConfig, costs: CostModel, plays: int) -> Prediction:
+def predict(config: RunConfig, costs: CostModel, plays: int, *, searched: int = _SEARCHED) -> Prediction:
     """What to expect of a run.
 
     Args:
         config: feasible.
         costs: of its model, task and machine.
-        plays: replications.
+        plays: replications; where all groups ask for the same, one tells all.
+        searched: replications whose step times are searched for modes, which takes as long as playing them.
+
+    Raises:
+        StalledError: by these costs it would find no groups to learn from.
     """
+    plays = plays if len(costs.pool) > 1 else 1
     way, durations = way_of(config), costs.durations_of(config)
     runs = [simulate(way, durations, costs.drawing(config, seed)) for seed in range(plays)]
     steps = [_steps(run) for run in runs]
@@ -60,7 +64,7 @@ def predict(config: RunConfig, costs: CostModel, plays: int) -> Prediction:
         step_p5_s=p5_s,
         step_p50_s=p50_s,
         step_p95_s=p95_s,
-        modes=_modes(steps, cycle),
+        modes=_modes(steps[:searched], cycle) if searched else (),
         **{phase: float(everything[phase].mean()) for phase in _PHASES},
         prompts_per_s=float((prompts / wall_s).mean()),
         wall_s=wall_s.mean(),
@@ -106,7 +110,7 @@ def _warm(steps: pd.DataFrame, cycle: int) -> pd.DataFrame:
 
 def _modes(steps: Sequence[pd.DataFrame], cycle: int) -> tuple[PredictedMode, ...]:
     """The modes of the median location, of the number that most replications show."""
-    found: list[StepModes] = [step_modes(each, cycle) for each in steps[:_LOOKED_AT]]
+    found: list[StepModes] = [step_modes(each, cycle) for each in steps]
     numbers = [len(each.modes) for each in found]
     most = max(set(numbers), key=numbers.count)
     alike = [each.modes for each in found if len(each.modes) == most]

@@ -13,7 +13,7 @@ from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.schedule import infeasibility
 
-_PLAYS = 5
+_PLAYS = 3
 _OLDER = 2
 """So many steps beyond the largest max_staleness of the sweep are looked at."""
 _OLDEST = 8
@@ -128,7 +128,7 @@ def _grid(runs: Sequence[PlannedRun], costs: CostModel) -> Iterator[Setting]:
                     max_inflight_groups=None,
                 )
                 yield Setting(
-                    staleness, batch, interval, predict(config, costs, _PLAYS), labels.get(_place(config))
+                    staleness, batch, interval, _played(config, costs), labels.get(_place(config))
                 )
 
 
@@ -148,7 +148,7 @@ def _front(settings: Iterator[Setting]) -> tuple[Setting, ...]:
 
 
 def _turns(config: RunConfig, costs: CostModel) -> tuple[Turn, ...]:
-    before = predict(config, costs, _PLAYS)
+    before = _played(config, costs)
     turns = [
         _turn(config, before, key, changes, costs, learns_otherwise=otherwise)
         for key, changes, otherwise in _single_changes(config)
@@ -181,7 +181,7 @@ def _turn(
     *,
     learns_otherwise: bool,
 ) -> Turn:
-    after = predict(_changed(config, **changes), costs, _PLAYS)
+    after = _played(_changed(config, **changes), costs)
     return Turn(
         key=key,
         before=_value(config, key),
@@ -242,8 +242,13 @@ def _split(config: RunConfig, costs: CostModel, devices: int, engine: int) -> Sp
         learn_s_per_prompt=durations.learn_s_per_prompt / learner,
         learn_s_per_token=durations.learn_s_per_token / learner,
     )
-    predicted = predict(config, replace(costs, durations=shared), _PLAYS)
+    predicted = _played(config, replace(costs, durations=shared))
     return Split(devices, engine, learner, predicted.prompts_per_s)
+
+
+def _played(config: RunConfig, costs: CostModel) -> Prediction:
+    """Without a search for modes: there are many settings."""
+    return predict(config, costs, _PLAYS, searched=0)
 
 
 def _changed(config: RunConfig, **changes: Any) -> RunConfig:  # noqa: ANN401 - any value of a configuration

@@ -4,6 +4,8 @@ import pandas as pd
 
 from results.report.settings import settings_table
 
+ENDS = ("speedup", "low", "high")
+
 
 def test_one_row_per_setting_with_its_knobs_as_in_a_spec():
     experiments = pd.DataFrame(
@@ -23,10 +25,22 @@ def test_one_row_per_setting_with_its_knobs_as_in_a_spec():
         "one": {"max_staleness": 1},
         "two": {"max_staleness": 2},
     }
-    table = settings_table(experiments, flats, ["max_staleness", "optim.lr", "correction.name"])
-    assert table.to_numpy().tolist() == [
-        ["Fast", "4", "1e-05", "null"],
-        ["Slow", "0", "0.0001", "tis"],
-        ["Imported", "1", "–", "–"],
+    speeds = pd.DataFrame(
+        [
+            ("b", None, "Base seed 0", 1.5, 1.4, 1.6),
+            (None, "two", "Base", 2.0, None, None),
+            ("c", "never", "Base", 9.0, None, None),
+        ],
+        columns=["arm_id", "run_name", "other_label"] + [f"prompts_per_s_{name}" for name in ENDS],
+    )
+    table = settings_table(experiments, flats, ["max_staleness", "optim.lr", "correction.name"], speeds)
+    knobs = table[["label", "max_staleness", "optim.lr", "correction.name"]]
+    assert knobs.to_numpy().tolist() == [
         ["Imported", "2", "–", "–"],
+        ["Slow", "0", "0.0001", "tis"],
+        ["Fast", "4", "1e-05", "null"],
+        ["Imported", "1", "–", "–"],
     ]
+    assert table["ratio"].tolist()[:2] == [2.0, 1.5]
+    assert table["ratio"].isna().tolist() == [False, False, True, True]
+    assert table.loc[1, ["other_label", "low", "high"]].tolist() == ["Base", 1.4, 1.6]
