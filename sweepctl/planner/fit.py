@@ -80,24 +80,21 @@ def measured(store: Store, sweep: str, run_name: str) -> Measured:
 def fit(run: Measured) -> CostModel:
     """The costs that explain a run's own records."""
     crowding = fit_crowding(run.groups)
-    groups = run.groups[run.groups["fate"].isin(_VERDICTS)]
-    work_s = generation_alone_s(run.groups, crowding)[run.groups["fate"].isin(_VERDICTS).to_numpy()]
-    progress = _progress(run.steps, groups["version_min"].to_numpy(np.int64))
-    order = np.argsort(progress, kind="stable")
-    pool = [
-        Work(
-            generate_s=float(work_s[place]),
-            completion_tokens=int(groups["completion_tokens"].iloc[place]),
-            learner_tokens=int(_learner_tokens(groups, run.completions_per_prompt)[place]),
-            fate=_VERDICTS[groups["fate"].iloc[place]],
-        )
-        for place in order
-    ]
+    known = run.groups.assign(alone_s=generation_alone_s(run.groups, crowding))
+    known = known[known["fate"].isin(_VERDICTS)]
+    known = known.assign(
+        progress=_progress(run.steps, known["version_min"].to_numpy(np.int64)),
+        learner_tokens=known["completion_tokens"] + run.completions_per_prompt * known["prompt_tokens"],
+    ).sort_values("progress", kind="stable")
+    columns = (known[name].tolist() for name in ("alone_s", "completion_tokens", "learner_tokens", "fate"))
     return CostModel(
         source=f"fitted on {run.name}",
         durations=_durations(run, crowding),
-        progress=progress[order].tolist(),
-        pool=pool,
+        progress=known["progress"].tolist(),
+        pool=[
+            Work(alone_s, completion_tokens, learner_tokens, _VERDICTS[fate])
+            for alone_s, completion_tokens, learner_tokens, fate in zip(*columns, strict=True)
+        ],
         completions_per_prompt=run.completions_per_prompt,
     )
 
@@ -191,12 +188,6 @@ def _mean_where_any(seconds: pd.Series) -> float:
     """Mean of the steps in which it took any time."""
     some = seconds[seconds > 0]
     return float(some.mean()) if len(some) else 0.0
-
-
-def _learner_tokens(groups: pd.DataFrame, completions_per_prompt: int) -> Array:
-    prompts = completions_per_prompt * groups["prompt_tokens"].to_numpy(np.float64)
-    tokens: Array = groups["completion_tokens"].to_numpy(np.float64) + prompts
-    return tokens
 
 
 def _progress(steps: pd.DataFrame, versions: NDArray[np.int64]) -> Array:

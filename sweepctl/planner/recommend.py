@@ -127,9 +127,7 @@ def _grid(runs: Sequence[PlannedRun], costs: CostModel) -> Iterator[Setting]:
                     prompts_per_rollout_sync=interval * batch,
                     max_inflight_groups=None,
                 )
-                yield Setting(
-                    staleness, batch, interval, _played(config, costs), labels.get(_place(config))
-                )
+                yield Setting(staleness, batch, interval, _played(config, costs), labels.get(_place(config)))
 
 
 def _place(config: RunConfig) -> tuple[int, int, int]:
