@@ -87,7 +87,7 @@ def _notices(report: Report) -> None:
         (st.info, impossible),
     ):
         if part:
-            show_block("\n".join(f"- {escaped(notice)}" for notice in part))
+            show_block("\n".join(f"- {escaped(notice.replace('`', ''))}" for notice in part))
 
 
 def _settings(view: View) -> None:
