@@ -31,7 +31,7 @@ def prediction_rows(sweep: str, runs: Sequence[PlannedRun]) -> tuple[list[Row], 
 
 
 def _row(sweep: str, run_name: str, prediction: Prediction) -> Row:
-    scalars = prediction.model_dump(exclude={"costs", "modes", "ages"})
+    scalars = prediction.model_dump(exclude={"costs", "modes", "ages", "position_s"})
     ages = sorted(prediction.ages.items())
     return {
         "sweep": sweep,
@@ -39,6 +39,7 @@ def _row(sweep: str, run_name: str, prediction: Prediction) -> Row:
         **scalars,
         "mode_seconds": [mode.seconds for mode in prediction.modes],
         "mode_weights": [mode.weight for mode in prediction.modes],
+        "position_s": list(prediction.position_s),
         "ages": [age for age, _ in ages],
         "age_shares": [share for _, share in ages],
         **{f"cost_{name}": value for name, value in prediction.costs.model_dump().items()},

@@ -57,6 +57,10 @@ class Prediction(_Predicted):
     step_p95_s: float
     modes: tuple[PredictedMode, ...]
     """By location; more than one where most replications show several, by the test that measurements get."""
+    position_s: tuple[float, ...] = ()
+    """Mean time of the steps at each place in the sync cycle, without the first cycle.
+
+    Several modes come from it; to show them, the test of modes asks for more than different means."""
     wait_s: float
     drain_s: float
     learn_s: float

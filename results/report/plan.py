@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from results.report.cells import counted
+from results.statistics.wording import listed, seconds_text
 from results.store import records
 
 _NAMED = 3
@@ -23,6 +24,7 @@ def plan_observations(plan: pd.DataFrame) -> Iterator[str]:
     done = plan[(plan["state"] == "succeeded") & plan["step_error"].notna()]
     yield from _errors(done)
     yield from _modes(done)
+    yield from _positions(done)
     yield from _failed(done)
 
 
@@ -55,6 +57,23 @@ def _modes(done: pd.DataFrame) -> Iterator[str]:
     told = done["modes_agree"].dropna()
     if len(told):
         yield f"As many step-time modes as predicted: {int(told.sum())} of {len(told)} finished runs."
+
+
+def _positions(done: pd.DataFrame) -> Iterator[str]:
+    """Where steps differ by their place in the sync cycle: what a cycle of several steps predicts first."""
+    told = [
+        f"{row['label']} {_seconds(row['measured_position_s'])} "
+        f"(predicted {_seconds(row['predicted_position_s'])})"
+        for row in records(done)
+        if len(row["predicted_position_s"]) > 1 and row["measured_position_s"]
+    ]
+    if told:
+        more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
+        yield f"Mean step times by place in the sync cycle, in s: {'; '.join(told[:_NAMED])}{more}."
+
+
+def _seconds(times: Sequence[float]) -> str:
+    return listed([seconds_text(time) for time in times])
 
 
 def _failed(done: pd.DataFrame) -> Iterator[str]:

@@ -267,6 +267,7 @@ CREATE TABLE predictions (
     step_p95_s DOUBLE NOT NULL,
     mode_seconds DOUBLE[] NOT NULL,
     mode_weights DOUBLE[] NOT NULL,
+    position_s DOUBLE[] NOT NULL,       -- of steps by their place in the sync cycle
     wait_s DOUBLE NOT NULL,             -- of a step, as the next five: their sum is step_s
     drain_s DOUBLE NOT NULL,
     learn_s DOUBLE NOT NULL,
@@ -280,7 +281,7 @@ CREATE TABLE predictions (
     age_shares DOUBLE[] NOT NULL,       -- of trained groups, by age
     engine_idle_share DOUBLE NOT NULL,
     learner_idle_share DOUBLE NOT NULL,
-    wasted_token_share DOUBLE NOT NULL,
+    wasted_token_share DOUBLE,          -- NULL where costs say nothing of tokens
     dispatched_per_trained DOUBLE NOT NULL,
     latency_s DOUBLE NOT NULL,
     completion_tokens_per_prompt DOUBLE NOT NULL,

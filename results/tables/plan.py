@@ -19,6 +19,7 @@ QUANTITIES = (
 )
 """What is both predicted and measured; `results.files.predictions.Prediction` defines each."""
 
+_LISTS = ("predicted_modes", "measured_modes", "predicted_position_s", "measured_position_s")
 _OF_TOKENS = ("wasted_token_share", "completion_tokens_per_prompt")
 _PER_STEP = ", ".join(f"t.{phase}_s / t.steps_done AS measured_{phase}_s" for phase in PHASES)
 _PREDICTED = ", ".join(f"p.{name} AS predicted_{name}" for name in QUANTITIES)
@@ -37,12 +38,17 @@ _SQL = f"""
         t.groups_settled / nullif(t.groups_trained, 0) AS measured_dispatched_per_trained,
         t.latency_s AS measured_latency_s,
         t.completion_tokens / t.prompts AS measured_completion_tokens_per_prompt,
-        p.mode_seconds AS predicted_modes, m.mode_seconds AS measured_modes
+        p.mode_seconds AS predicted_modes, m.mode_seconds AS measured_modes,
+        p.position_s AS predicted_position_s, c.position_s AS measured_position_s
     FROM predictions AS p
     JOIN runs AS r USING (sweep, run_name)
     LEFT JOIN run_totals AS t ON t.sweep = p.sweep AND t.run_name = p.run_name AND t.steps_done > 0
     LEFT JOIN step_modes AS m ON m.sweep = p.sweep AND m.run_name = p.run_name
-    WHERE p.sweep = ? ORDER BY r.position NULLS LAST, p.run_name
+    LEFT JOIN (
+        SELECT run_name, list(wall_s ORDER BY cycle_position) AS position_s
+        FROM step_positions WHERE sweep = $sweep GROUP BY run_name
+    ) AS c ON c.run_name = p.run_name
+    WHERE p.sweep = $sweep ORDER BY r.position NULLS LAST, p.run_name
 """
 
 
@@ -63,17 +69,19 @@ def plan_table(store: Store, sweep: str) -> pd.DataFrame:
             baseline. Predicted is over all steps; measured, with its 95 % interval, over whole sync cycles
             after the first.
         predicted_modes, measured_modes: lists of seconds; empty where there were too few steps.
+        predicted_position_s, measured_position_s: lists of mean seconds of steps by their place in the sync
+            cycle, without the first cycle.
         modes_agree: whether they are as many; None before the run has succeeded, or with too few steps.
         failed_assumption, sentence: see `results.tables.assumptions`.
     """
-    table = store.query(_SQL, [sweep])
+    table = store.query(_SQL, {"sweep": sweep})
     if table.empty:
         return _with_columns(table)
     hand = table["predicted_completion_tokens_per_prompt"] == 0
     for name in _OF_TOKENS:
         table[f"predicted_{name}"] = table[f"predicted_{name}"].mask(hand)
-    for name in ("predicted_modes", "measured_modes"):
-        table[name] = [list(modes) if isinstance(modes, np.ndarray) else [] for modes in table[name]]
+    for name in _LISTS:
+        table[name] = [list(each) if isinstance(each, np.ndarray) else [] for each in table[name]]
     table["step_error"] = table["predicted_step_s"] / table["measured_step_s"] - 1
     table["modes_agree"] = _modes_agree(table)
     table = _with_speedups(store, sweep, table)
@@ -130,6 +138,7 @@ _COLUMNS = (
     *(f"{kind}_{name}" for name in QUANTITIES for kind in ("predicted", "measured")),
     *("step_low_s", "step_high_s", "step_error"),
     *("predicted_speedup", "measured_speedup", "speedup_low", "speedup_high"),
+    *("predicted_position_s", "measured_position_s"),
     *("predicted_modes", "measured_modes", "modes_agree", "failed_assumption", "sentence"),
 )
 

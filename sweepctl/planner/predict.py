@@ -65,6 +65,7 @@ def predict(config: RunConfig, costs: CostModel, plays: int, *, searched: int = 
         step_p50_s=p50_s,
         step_p95_s=p95_s,
         modes=_modes(steps[:searched], cycle) if searched else (),
+        position_s=_by_position(steps, cycle),
         **{phase: float(everything[phase].mean()) for phase in _PHASES},
         prompts_per_s=float((prompts / wall_s).mean()),
         wall_s=wall_s.mean(),
@@ -106,6 +107,11 @@ def _steps(run: SimulatedRun) -> pd.DataFrame:
 def _warm(steps: pd.DataFrame, cycle: int) -> pd.DataFrame:
     """Without the first sync cycle, which fills the pipeline; all of a run that is no longer than that."""
     return steps[cycle:] if len(steps) > cycle else steps
+
+
+def _by_position(steps: Sequence[pd.DataFrame], cycle: int) -> tuple[float, ...]:
+    warm = pd.concat([_warm(each, cycle) for each in steps])
+    return tuple(warm.groupby(warm["step"] % cycle)["wall_s"].mean())
 
 
 def _modes(steps: Sequence[pd.DataFrame], cycle: int) -> tuple[PredictedMode, ...]:

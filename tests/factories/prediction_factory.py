@@ -4,6 +4,7 @@ Nothing here comes from the simulator: tests of what a prediction is compared wi
 """
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from results.files.predictions import Costs, PredictedMode, Prediction
@@ -43,6 +44,9 @@ def by_the_law(
     ages = [int(wait < fill_s) for wait in waits]
     learn_s, per_step_sync_s, wait_s = batch * learn_s_per_prompt, sync_s / cycle, sum(waits) / steps
     step_s = wait_s + learn_s + per_step_sync_s + OVERHEAD_S
+    times = [
+        wait + learn_s + sync_s * (step % cycle == cycle - 1) + OVERHEAD_S for step, wait in enumerate(waits)
+    ]
     modes = sorted({wait + learn_s + OVERHEAD_S for wait in waits[cycle:] or waits})
     parts: dict[str, Any] = {
         "wait_s": wait_s,
@@ -75,6 +79,7 @@ def by_the_law(
         step_p50_s=modes[0],
         step_p95_s=modes[-1],
         modes=tuple(PredictedMode(seconds=each, weight=1 / len(modes)) for each in modes),
+        position_s=tuple(fmean(times[cycle + place :: cycle]) for place in range(cycle)),
         **parts,
         prompts_per_s=batch / step_s,
         wall_s=step_s * steps,

@@ -1,6 +1,7 @@
 """Predictions from sweep.json to the store, and beside them what the traces themselves say."""
 
 import json
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -57,8 +58,9 @@ class TestIngest:
         for run in manifest(whole)["runs"][:5]:
             told = Prediction.model_validate(run["prediction"])
             (row,) = records(rows[rows["run_name"] == run["run_name"]])
-            for name, value in told.model_dump(exclude={"costs", "modes", "ages"}).items():
+            for name, value in told.model_dump(exclude={"costs", "modes", "ages", "position_s"}).items():
                 assert row[name] == value, name
+            assert list(row["position_s"]) == list(told.position_s)
             assert {f"cost_{name}": value for name, value in told.costs.model_dump().items()} == {
                 name: value for name, value in row.items() if name.startswith("cost_")
             }
@@ -200,6 +202,18 @@ class TestBesideWhatWasMeasured:
         assert right["measured_step_s"].between(right["step_low_s"], right["step_high_s"]).all()
         assert list(table.loc["Exp5", "predicted_modes"]) == [pytest.approx(14.61), pytest.approx(28.6)]
         assert table["modes_agree"].all()
+
+    def test_steps_are_told_by_their_place_in_the_sync_cycle(self, whole):
+        table = plan_table(Store(whole), SWEEP).set_index("label")
+        steps = [
+            record["wall_s"]
+            for line in (whole / SWEEP / table.loc["Exp5", "run_name"] / "trace.jsonl").open()
+            if (record := json.loads(line))["kind"] == "step"
+        ]
+        measured = [fmean(steps[2::2]), fmean(steps[3::2])]
+        assert table.loc["Exp5", "measured_position_s"] == pytest.approx(measured)
+        assert table.loc["Exp5", "predicted_position_s"] == pytest.approx(measured, rel=0.01)
+        assert [len(times) for times in table["measured_position_s"]] == [1, 1, 1, 1, 2]
 
     def test_speedups_are_ratios_to_the_matched_baseline(self, whole):
         table = plan_table(Store(whole), SWEEP).set_index("label")

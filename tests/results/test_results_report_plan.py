@@ -83,11 +83,14 @@ def test_what_failed_is_told_first_and_every_run_is_told(report):
 
 def test_observations_count_errors_ranges_modes_and_failures(report):
     error = (report.plan["predicted_step_s"] / report.plan["measured_step_s"] - 1).abs()
-    source, errors, modes, failed = report.plan_observations
+    source, errors, modes, places, failed = report.plan_observations
     assert source == "5 runs predicted before the first step; costs: fitted on earlier/arm1."
     assert f"off by {error.median():.1%} in the median and {error.max():.1%} at most (Exp4)" in errors
     assert "3 of 5 measured ones lie where chance alone puts 95 %" in errors
     assert modes == "As many step-time modes as predicted: 5 of 5 finished runs."
+    before, told = places.split(": ")
+    assert before == "Mean step times by place in the sync cycle, in s"
+    assert re.fullmatch(r"Exp5 28\.\d and 14\.\d \(predicted 28\.6 and 14\.7\)\.", told)
     assert failed == "Assumptions that failed: groups needed (Exp3); learner speed (Exp4)."
     assert not set(report.plan_observations) & set(report.observations)
 

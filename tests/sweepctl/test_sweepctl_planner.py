@@ -55,6 +55,7 @@ class TestOutlook:
         fifth = by_label["Exp5"].modes
         assert [mode.seconds for mode in fifth] == pytest.approx([14.6, 28.6], abs=0.1)
         assert [mode.weight for mode in fifth] == pytest.approx([0.5, 0.5], abs=0.05)
+        assert by_label["Exp5"].position_s == pytest.approx((28.6, 14.6))
         assert all(len(by_label[label].modes) == 1 for label in ("Exp1", "Exp2", "Exp3", "Exp4"))
 
     def test_speed_ups_are_against_the_twin(self, reference_plan, hand):

@@ -77,6 +77,9 @@ class PlanRow(Row):
     predicted_modes: list[float]
     """Step-time modes by location, in seconds; empty where there were too few steps, as in the next."""
     measured_modes: list[float]
+    predicted_position_s: list[float]
+    """Mean time of the steps at each place in the sync cycle, without the first cycle."""
+    measured_position_s: list[float]
     modes_agree: bool | None
     """Whether they are as many; null before the run has succeeded."""
     failed_assumption: str | None
