@@ -28,7 +28,7 @@ lint: setup ## Style, types, direction of imports
 test: setup ## Lint, types and all tests
 	@scripts/test-setup.sh
 	@$(MAKE) --no-print-directory lint
-	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -n 2 --dist loadgroup
+	@scripts/test.sh
 
 test-slow: setup ## The tests that take longer
 	@scripts/test-setup.sh

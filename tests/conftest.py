@@ -56,17 +56,3 @@ def vllm_server(tiny_model):
             yield server
     finally:
         shutil.rmtree(directory)
-
-
-def pytest_collection_modifyitems(items):
-    """With `-n` a file stays whole, and whatever starts engines or browsers is done by one process.
-
-    Two engines at once on two cores only wait for each other.
-    """
-    here = Path(__file__).parent
-    for item in items:
-        folder, *_ = item.path.relative_to(here).parts
-        group = {"trainer": "engines", "end_to_end": "engines", "dashboard": "pages"}.get(
-            folder, item.path.name
-        )
-        item.add_marker(pytest.mark.xdist_group(group))
