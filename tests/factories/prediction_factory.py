@@ -47,6 +47,7 @@ def by_the_law(
     times = [
         wait + learn_s + sync_s * (step % cycle == cycle - 1) + OVERHEAD_S for step, wait in enumerate(waits)
     ]
+    warm = times[cycle:] or times
     modes = sorted({wait + learn_s + OVERHEAD_S for wait in waits[cycle:] or waits})
     parts: dict[str, Any] = {
         "wait_s": wait_s,
@@ -79,7 +80,7 @@ def by_the_law(
         step_p50_s=modes[0],
         step_p95_s=modes[-1],
         modes=tuple(PredictedMode(seconds=each, weight=1 / len(modes)) for each in modes),
-        position_s=tuple(fmean(times[cycle + place :: cycle]) for place in range(cycle)),
+        position_s=tuple(fmean(warm[place::cycle]) for place in range(min(cycle, len(warm)))),
         **parts,
         prompts_per_s=batch / step_s,
         wall_s=step_s * steps,

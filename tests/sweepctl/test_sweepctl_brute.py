@@ -147,6 +147,12 @@ def configured(point):
         return error
 
 
+def never_held(key, value):
+    """Whether no configuration can have this value: alone it is refused for itself, not for the others."""
+    outcome = configured({key: value})
+    return isinstance(outcome, ValidationError) and any(error["loc"] for error in outcome.errors())
+
+
 def reason(error):
     return error.errors()[0]["msg"].removeprefix("Value error, infeasible: ")
 
@@ -169,6 +175,8 @@ def compare(spec):
     wanted = {(key, n) for key in ("exclude", "when") for n in range(len(spec[key]))}
     wrong = [o for _, _, o in points if isinstance(o, ValidationError) and not is_infeasible(o)]
     assume(matched == wanted)  # what matches nothing is an error of its own, with its own tests
+    patterns = [*spec["exclude"], *(when["if"] for when in spec["when"])]
+    assume(not any(never_held(key, value) for pattern in patterns for key, value in pattern.items()))  # too
     if wrong:
         try:
             lazily(spec)

@@ -13,8 +13,7 @@ from dashboard.shown import Columns, escaped, hidden, number, show_table, text
 from results.figures.speed import UNITS, in_unit
 from results.files.comparisons import OPPONENTS
 from results.report.build import Report
-from results.report.cells import NONE, Row, durations
-from results.store import records
+from results.report.cells import NONE, durations
 from results.tables.arms import arm_label
 from results.tables.speed import REWARD_WINDOW_STEPS
 
@@ -99,8 +98,8 @@ def _run_cells(part: pd.DataFrame) -> pd.DataFrame:
     return part.assign(
         comparable=part["step_time_comparable"].map({True: "", False: "†"}).fillna(""),
         **{f"{ends}_interval": _intervals(part, ends) for ends in _ENDS},
-        to_reward=[_to_reward(row) for row in records(part)],
-        times=[durations(row["other_time_to_reward_s"], row["time_to_reward_s"]) for row in records(part)],
+        to_reward=list(map(_to_reward, part["time_to_reward_speedup"], part["time_to_reward_bound"])),
+        times=list(map(durations, part["other_time_to_reward_s"], part["time_to_reward_s"])),
     )
 
 
@@ -118,22 +117,20 @@ def _with_marks(cells: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, Co
     }
 
 
-def _to_reward(row: Row) -> str:
+def _to_reward(ratio: float, bound: str | None) -> str:
     """`1.45×`, or `< 1.45×` where one of the two never came to the reward."""
-    bound, ratio = row["time_to_reward_bound"], row["time_to_reward_speedup"]
     return NONE if pd.isna(ratio) else f"{'' if pd.isna(bound) else f'{bound} '}{ratio:.2f}×"
 
 
 def _intervals(rows: pd.DataFrame, ends: str) -> list[str]:
     """`1.40–1.50`; of two seeds their range, `(1.40, 1.50)`."""
-    return [_interval(row, ends) for row in records(rows)]
+    found = rows.reindex(columns=[f"{ends}_{end}" for end in ("low", "high", "least", "most")])
+    return [_interval(*ends) for ends in found.itertuples(index=False)]
 
 
-def _interval(row: Row, ends: str) -> str:
-    low, high = row[f"{ends}_low"], row[f"{ends}_high"]
+def _interval(low: float, high: float, least: float, most: float) -> str:
     if pd.notna(low) and pd.notna(high):
         return f"{low:.2f}–{high:.2f}"
-    least, most = row.get(f"{ends}_least"), row.get(f"{ends}_most")
     return f"({least:.2f}, {most:.2f})" if pd.notna(least) and pd.notna(most) else "–"
 
 
