@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweepctl.plan.plan import Plan
 from sweepctl.running.slots import Share
@@ -87,38 +87,29 @@ def show_plan(
         known = None
     if recommend and known is None:
         raise ConfigError(f"nothing can be recommended: {NO_COSTS}")
+    outlook = found = None
+    if known is not None:
+        from sweepctl.planner.outlook import look_ahead  # noqa: PLC0415
+        from sweepctl.planner.recommend import recommend as look_beyond  # noqa: PLC0415
+
+        outlook = look_ahead(plan, known)
+        found = look_beyond(plan, outlook) if recommend else None
     if as_json:
-        print(json.dumps(plan.summary() | _predicted(plan, known, recommend=recommend), indent=2))
+        predicted = {"prediction": outlook.summary() if outlook else None}
+        beyond = {"recommendation": found.summary()} if found else {}
+        print(json.dumps(plan.summary() | predicted | beyond, indent=2))
         return
     from sweepctl.plan.show import print_plan  # noqa: PLC0415
 
     print_plan(plan, retry_failed=retry_failed, force=force)
-    if known is None:
+    if outlook is None:
         print(f"no prediction: {NO_COSTS}")
         return
-    from sweepctl.planner.outlook import look_ahead  # noqa: PLC0415
     from sweepctl.planner.show import print_outlook, print_recommendation  # noqa: PLC0415
 
-    outlook = look_ahead(plan, known)
     print_outlook(plan, outlook, slots=len(share.slots(share.devices)))
-    if recommend:
-        from sweepctl.planner.recommend import recommend as look_beyond  # noqa: PLC0415
-
-        print_recommendation(look_beyond(plan, outlook))
-
-
-def _predicted(plan: Plan, costs: "CostModel | None", *, recommend: bool) -> dict[str, Any]:
-    if costs is None:
-        return {"prediction": None}
-    from sweepctl.planner.outlook import look_ahead  # noqa: PLC0415
-
-    outlook = look_ahead(plan, costs)
-    predicted = {"prediction": outlook.summary()}
-    if recommend:
-        from sweepctl.planner.recommend import recommend as look_beyond  # noqa: PLC0415
-
-        predicted["recommendation"] = look_beyond(plan, outlook).summary()
-    return predicted
+    if found:
+        print_recommendation(found)
 
 
 def _check(request: CostsRequest) -> None:

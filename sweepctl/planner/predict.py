@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -82,19 +83,11 @@ def predict(config: RunConfig, costs: CostModel, plays: int, *, searched: int = 
 
 def costs_record(costs: CostModel) -> Costs:
     """What of the costs is kept beside a prediction."""
-    durations = costs.durations
     return Costs(
         source=costs.source,
         generate_s=costs.mean_generate_s,
-        crowding=durations.crowding,
-        verify_s=durations.verify_s,
-        learn_s_per_prompt=durations.learn_s_per_prompt,
-        learn_s_per_token=durations.learn_s_per_token,
-        optimizer_s=durations.optimizer_s,
-        other_s=durations.other_s,
-        sync_s=durations.sync_s,
-        checkpoint_s=durations.checkpoint_s,
         groups=len(costs.pool),
+        **asdict(costs.durations),
     )
 
 

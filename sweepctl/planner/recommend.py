@@ -17,7 +17,7 @@ _PLAYS = 3
 _OLDER = 2
 """So many steps beyond the largest max_staleness of the sweep are looked at."""
 _OLDEST = 8
-_GAIN = 0.02
+GAIN = 0.02
 """What a setting must be faster by to be worth anything: less is within what chance makes of a few plays."""
 _DEVICES = (2, 3, 4, 8)
 
@@ -140,7 +140,7 @@ def _front(settings: Iterator[Setting]) -> tuple[Setting, ...]:
     front: list[Setting] = []
     by_age = sorted(settings, key=lambda each: (each.prediction.age_mean, -each.prediction.prompts_per_s))
     for setting in by_age:
-        if not front or setting.prediction.prompts_per_s > front[-1].prediction.prompts_per_s * (1 + _GAIN):
+        if not front or setting.prediction.prompts_per_s > front[-1].prediction.prompts_per_s * (1 + GAIN):
             front.append(setting)
     return tuple(front)
 

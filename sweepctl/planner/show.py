@@ -8,14 +8,12 @@ from results.statistics.wording import range_text, seconds_text
 from sweepctl.plan.plan import Plan
 from sweepctl.plan.select import due
 from sweepctl.planner.outlook import Outlook
-from sweepctl.planner.recommend import Recommendation, Split, Turn
+from sweepctl.planner.recommend import GAIN, Recommendation, Split, Turn
 from sweepctl.tables import new_table, print_table
 
 _MOST_ROWS = 50
 _COLUMNS = ("step, s", "chance, s", "modes, s", "prompts/s", "speed-up", "age", "wasted")
 _IDLE = ("engine idle", "learner idle", "wall")
-_NO_GAIN = 0.02
-"""Turning a knob for less than this is not recommended."""
 
 
 def print_outlook(plan: Plan, outlook: Outlook, *, slots: int) -> None:
@@ -88,9 +86,9 @@ def print_recommendation(found: Recommendation) -> None:
 
 def _advice(found: Recommendation) -> Iterator[str]:
     start = found.start.label or found.start.name
-    worth = [turn for turn in found.turns if turn.gain > _NO_GAIN]
+    worth = [turn for turn in found.turns if turn.gain > GAIN]
     if not worth:
-        yield f"next knob: none; from {start}, the fastest, no single one gains more than {_NO_GAIN:.0%}"
+        yield f"next knob: none; from {start}, the fastest, no single one gains more than {GAIN:.0%}"
     same_learning = [turn for turn in worth if not turn.learns_otherwise]
     for first, turn in enumerate(same_learning[:3]):
         yield f"{'then' if first else f'next knob, from {start}'}: {_turn_text(turn)}"

@@ -38,20 +38,21 @@ def reports(tmp_path_factory):
     return {name: build_report(Store(root), name) for name in SWEEPS}
 
 
+def of_the_reference(folder, runs):
+    """A report on the reference's evaluations, with the table of its runs or without."""
+    import_folder(folder, REFERENCE / "eval_results", name="gsm8k", runs=runs, as_json=False)
+    ingest(folder)
+    return build_report(Store(folder))
+
+
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("imported") / "runs"
-    import_folder(runs, REFERENCE / "eval_results", name="gsm8k", runs=RUN_TABLE, as_json=False)
-    ingest(runs)
-    return build_report(Store(runs))
+    return of_the_reference(tmp_path_factory.mktemp("imported") / "runs", RUN_TABLE)
 
 
 @pytest.fixture(scope="module")
 def evaluated_only(tmp_path_factory):
-    runs = tmp_path_factory.mktemp("evaluated") / "runs"
-    import_folder(runs, REFERENCE / "eval_results", name="ev", runs=None, as_json=False)
-    ingest(runs)
-    return build_report(Store(runs))
+    return of_the_reference(tmp_path_factory.mktemp("evaluated") / "runs", None)
 
 
 def arm_of(report, label):
