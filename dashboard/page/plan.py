@@ -26,6 +26,7 @@ from results.report.plan import plan_observations
 from results.statistics.wording import seconds_text
 from results.store import records
 from results.tables.plan import costs_table
+from results.tables.plan_arms import plan_arms_table
 
 _HOUR_S = 3600
 _MOST_SETS = 3
@@ -51,11 +52,13 @@ def show(view: View) -> None:
     if plan.empty:
         st.info("No run that the filter leaves has a prediction. The filter in the sidebar chooses others.")
         return
-    show_sentences(plan_observations(plan))
+    arms = plan_arms_table(view.experiments, plan)
+    show_sentences(plan_observations(plan, arms))
     _without(view, plan)
     measured = plan[plan["measured_step_s"].notna()]
     _sentences(view, measured)
     _step_times(view, plan, measured)
+    _arms(view, arms)
     _parts(view, plan)
     _speed(view, plan)
     _staleness(view, plan)
@@ -134,6 +137,21 @@ def _step_times(view: View, plan: pd.DataFrame, measured: pd.DataFrame) -> None:
         f"Mean seconds a step, over all steps. Predicted from {plays} simulated runs with other draws. Kinds "
         "of steps: where the modes of step time are, found by the test that measurements get."
         f"{beside if len(measured) else ''}",
+    )
+
+
+def _arms(view: View, arms: pd.DataFrame) -> None:
+    """Where several seeds were predicted, their means."""
+    if not (arms["seeds"] > 1).any():
+        return
+    table = arms.assign(error_percent=100 * arms["step_error"])
+    show_table(
+        view,
+        "plan-arms",
+        table,
+        _with_values(table, _ARM_COLUMNS),
+        "Means over seeds, each of a run's mean step time. The interval, from three seeds on, is of the "
+        "measured one; runs of one arm differ by what their machine did at the time, too.",
     )
 
 
@@ -270,6 +288,17 @@ _STEP_COLUMNS: Columns = {
     "predicted_kinds": text("Kinds predicted (s)"),
     "measured_kinds": text("Kinds measured (s)"),
     "as_many": text("Same number"),
+}
+_ARM_COLUMNS: Columns = {
+    "label": text("Arm"),
+    "seeds": number("Seeds", "%d", "that were predicted and are done"),
+    "predicted_step_s": number("Predicted (s)", "%.2f"),
+    "measured_step_s": number("Measured (s)", "%.2f"),
+    "measured_step_low": number("95 % from", "%.2f"),
+    "measured_step_high": number("to", "%.2f"),
+    "measured_step_least": number("Least", "%.2f", "of the seeds"),
+    "measured_step_most": number("Most", "%.2f"),
+    "error_percent": number("Error", "%+.1f %%", "predicted over measured, less 100 %"),
 }
 _SPEED_COLUMNS: Columns = {
     "label": text("Run"),

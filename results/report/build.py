@@ -31,6 +31,7 @@ from results.tables.arms_accuracy import arm_delta_table
 from results.tables.modes import modes_table
 from results.tables.noise_floor import noise_floor_table
 from results.tables.plan import plan_table
+from results.tables.plan_arms import plan_arms_table
 from results.tables.published import (
     published_speed_table,
     published_speedup_table,
@@ -106,6 +107,8 @@ class Report:
     """`results.tables.noise_floor.noise_floor_table`."""
     plan: pd.DataFrame
     """`results.tables.plan.plan_table`."""
+    plan_arms: pd.DataFrame
+    """`results.tables.plan_arms.plan_arms_table`."""
     warnings: pd.DataFrame
     """What runs warned of: `label, message, times`."""
     quarantine: pd.DataFrame
@@ -189,6 +192,7 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
     speeds = compared_speeds(experiments, speedups, arm_speedups)
     quarantine, published = _quarantine(store, name), published_speedup_table(store, name)
     plan = plan_table(store, name)
+    plan_arms = plan_arms_table(experiments, plan)
     return Report(
         sweep=name,
         profile=_optional(chosen["profile"]),
@@ -222,6 +226,7 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
         arm_deltas=arm_deltas,
         noise_floor=noise_floor_table(store, name),
         plan=plan,
+        plan_arms=plan_arms,
         warnings=_warnings(store, name),
         quarantine=quarantine,
         notices=tuple(notices(experiments, overlapping_runs(store, name), quarantine)),
@@ -231,7 +236,7 @@ def _report(store: Store, name: str, chosen: "pd.Series[Any]") -> Report:
         ),
         quality_observations=tuple(quality_observations(experiments, deltas, arm_deltas, margin)),
         staleness_observations=tuple(staleness_observations(waste, bias, trends)),
-        plan_observations=tuple(plan_observations(plan)),
+        plan_observations=tuple(plan_observations(plan, plan_arms)),
         conclusions=tuple(conclusions(experiments, speeds, deltas, arm_deltas, margin)),
     )
 

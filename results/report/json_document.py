@@ -80,6 +80,7 @@ class ReportDocument(BaseModel):
     arm_deltas: list[accuracy_rows.ArmDeltaRow]
     noise_floor: list[accuracy_rows.NoiseFloorRow]
     plan: list[plan_rows.PlanRow]
+    plan_arms: list[plan_rows.PlanArmRow]
     warnings: list[run_rows.WarningRow]
     quarantine: list[run_rows.QuarantineRow]
     gate: GateDocument | None = None

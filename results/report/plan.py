@@ -12,17 +12,19 @@ _NAMED = 3
 """So many sources of costs are named."""
 
 
-def plan_observations(plan: pd.DataFrame) -> Iterator[str]:
+def plan_observations(plan: pd.DataFrame, arms: pd.DataFrame) -> Iterator[str]:
     """Where the predictions come from, and how far off they were.
 
     Args:
         plan: `results.tables.plan.plan_table`.
+        arms: `results.tables.plan_arms.plan_arms_table` of it.
     """
     if plan.empty:
         return
     yield from _source(plan)
     done = plan[(plan["state"] == "succeeded") & plan["step_error"].notna()]
     yield from _errors(done)
+    yield from _arms(arms)
     yield from _modes(done)
     yield from _positions(done)
     yield from _failed(done)
@@ -50,6 +52,25 @@ def _errors(done: pd.DataFrame) -> Iterator[str]:
         f"Predicted mean step times of {len(done)} finished runs are off by {error.median():.1%} in the "
         f"median and {error.max():.1%} at most ({worst['label']}); {inside} of {len(done)} measured ones lie "
         "where chance alone puts 95 %."
+    )
+
+
+def _arms(arms: pd.DataFrame) -> Iterator[str]:
+    """What is left of the errors when seeds are averaged."""
+    several = arms[arms["seeds"] > 1]
+    if several.empty:
+        return
+    error = several["step_error"].abs()
+    worst = records(several.loc[[error.idxmax()]])[0]
+    fewest, most = int(several["seeds"].min()), int(several["seeds"].max())
+    seeds = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    if len(several) == 1:
+        off = f"{worst['step_error']:+.1%} off"
+        yield f"Over {seeds} seeds, the predicted mean step time of {worst['label']} is {off}."
+        return
+    yield (
+        f"Over {seeds} seeds each, predicted mean step times of {len(several)} arms are off by "
+        f"{error.median():.1%} in the median and {error.max():.1%} at most ({worst['label']})."
     )
 
 

@@ -48,7 +48,7 @@ def arms_table(experiments: pd.DataFrame) -> pd.DataFrame:
         label=first["label"].map(arm_label), planned_seeds=first["arm_id"].map(planned)
     )
     seeds = np.bincount(number, minlength=len(table))
-    table = table.assign(seeds=seeds, interval_scope=_scopes(seeds, one="one seed"))
+    table = table.assign(seeds=seeds, interval_scope=scopes(seeds, one="one seed"))
     for level in LEVELS:
         found = seed_means(runs[level].to_numpy(np.float64), number, count=len(table))
         table[level] = found.means
@@ -82,7 +82,7 @@ def arm_speedups_table(experiments: pd.DataFrame, speedups: pd.DataFrame) -> pd.
         step_time_comparable=first["step_time_comparable"],
     )
     seeds = np.bincount(number, minlength=len(table))
-    table = table.assign(seeds=seeds, interval_scope=_scopes(seeds, one=ONE_RUN))
+    table = table.assign(seeds=seeds, interval_scope=scopes(seeds, one=ONE_RUN))
     for unit in RATIOS:
         table = table.assign(**_ratio_columns(unit, pairs[f"{unit}_speedup"], number, len(table)))
         for end in ("low", "high"):
@@ -119,7 +119,7 @@ def _ratio_columns(
     return {f"{unit}_speedup": np.exp(found.means), **ends}
 
 
-def _scopes(seeds: npt.NDArray[np.int64], one: str) -> list[str]:
+def scopes(seeds: npt.NDArray[np.int64], one: str) -> list[str]:
     """What an interval speaks of, by the number of seeds; of one seed, `one`."""
     return [
         f"over {count} seeds" if count >= MIN_SEEDS else "range of 2 seeds" if count == 2 else one

@@ -116,7 +116,10 @@ def plan(
     from_run: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="RUN", help="Predict from this run's records.", autocompletion=complete_run
+            "--from",
+            metavar="RUN",
+            help="Predict from the records of this run, or of all seeds of an arm.",
+            autocompletion=complete_run,
         ),
     ] = None,
     pilot: Annotated[

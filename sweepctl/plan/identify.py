@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sweepctl.expansion.points import Point
+from sweepctl.labels import of_seed
 from trainer import fingerprint
 from trainer.config import RunConfig
 
@@ -46,7 +47,7 @@ def identify(points: Sequence[Point], *, several_seeds: bool) -> tuple[list[Iden
         arm = _arm(config, prints[files]) if several_seeds else run_id
         label = f"Exp{numbers.setdefault(arm, len(numbers) + 1)}"
         kept.append(
-            Identified(point, f"{label}-seed{config.seed}" if several_seeds else label, run_id, prints[files])
+            Identified(point, of_seed(label, config.seed) if several_seeds else label, run_id, prints[files])
         )
     return kept, notes
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sweepctl.attempts import may_retry
 from sweepctl.errors import nearest
+from sweepctl.labels import arm_of
 from sweepctl.spec.keys import leaf_keys
 from trainer.errors import ConfigError
 
@@ -139,9 +140,7 @@ def _names(run: Selectable) -> Iterator[str]:
     """What a run can be called; the label of its arm among it."""
     yield run.name
     if run.label is not None:
-        yield run.label
-        if "-seed" in run.label:
-            yield run.label.rpartition("-seed")[0]
+        yield from dict.fromkeys((run.label, arm_of(run.label)))
 
 
 def _advice(runs: Sequence[Selectable], part: str) -> str:

@@ -1,5 +1,6 @@
-"""Costs from what a finished run has recorded."""
+"""Costs from what finished runs have recorded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ Array = NDArray[np.float64]
 LEAST_STEPS, LEAST_GROUPS = 2, 16
 """That a run must have recorded; of the steps the first tells nothing of the learner."""
 _MOST_CROWDING = 0.99
+_MOMENTS = ("dispatched_s", "finished_s", "verified_s")
 _SHORTEST_S = 1e-9
 _VERDICTS = {
     "trained": Fate.TRAINED,
@@ -77,25 +79,31 @@ def measured(store: Store, sweep: str, run_name: str) -> Measured:
     )
 
 
-def fit(run: Measured) -> CostModel:
-    """The costs that explain a run's own records."""
-    crowding = fit_crowding(run.groups)
-    known = run.groups.assign(alone_s=generation_alone_s(run.groups, crowding))
+def fit(runs: Sequence[Measured], source: str) -> CostModel:
+    """The costs that explain the records of a run, or of several that differ by their seed only.
+
+    Args:
+        runs: one at least, with groups of the same size.
+        source: what they are called together.
+    """
+    size = runs[0].completions_per_prompt
+    groups = _one_after_another([_with_progress(run) for run in runs])
+    crowding = fit_crowding(groups)
+    known = groups.assign(alone_s=generation_alone_s(groups, crowding))
     known = known[known["fate"].isin(_VERDICTS)]
     known = known.assign(
-        progress=_progress(run.steps, known["version_min"].to_numpy(np.int64)),
-        learner_tokens=known["completion_tokens"] + run.completions_per_prompt * known["prompt_tokens"],
+        learner_tokens=known["completion_tokens"] + size * known["prompt_tokens"]
     ).sort_values("progress", kind="stable")
     columns = (known[name].tolist() for name in ("alone_s", "completion_tokens", "learner_tokens", "fate"))
     return CostModel(
-        source=f"fitted on {run.name}",
-        durations=_durations(run, crowding),
+        source=f"fitted on {source}",
+        durations=_durations(runs, groups, crowding),
         progress=known["progress"].tolist(),
         pool=[
             Work(alone_s, completion_tokens, learner_tokens, _VERDICTS[fate])
             for alone_s, completion_tokens, learner_tokens, fate in zip(*columns, strict=True)
         ],
-        completions_per_prompt=run.completions_per_prompt,
+        completions_per_prompt=size,
     )
 
 
@@ -167,11 +175,22 @@ class _Engine:
         return speed[ended - 1]
 
 
-def _durations(run: Measured, crowding: float) -> Durations:
-    steps, groups = run.steps, run.groups
-    warm = steps.iloc[1:]  # the first step pays for what is done once
-    optimizer_s = float(run.optimizer_s.mean()) if run.optimizer_s.size else 0.0
-    tokens = warm["completion_tokens"].sum() + run.completions_per_prompt * warm["prompt_tokens"].sum()
+def _one_after_another(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Groups of several runs as of one engine, on which no two of the runs ever met."""
+    shifted, begin_s = [], 0.0
+    for each in groups:
+        shifted.append(each.assign(**{name: each[name] + begin_s for name in _MOMENTS}))
+        begin_s = float(shifted[-1]["finished_s"].max())
+    return pd.concat(shifted, ignore_index=True)
+
+
+def _durations(runs: Sequence[Measured], groups: pd.DataFrame, crowding: float) -> Durations:
+    steps = pd.concat([run.steps for run in runs])
+    warm = pd.concat([run.steps.iloc[1:] for run in runs])  # the first step pays for what is done once
+    optimizer = np.concatenate([run.optimizer_s for run in runs])
+    optimizer_s = float(optimizer.mean()) if optimizer.size else 0.0
+    size = runs[0].completions_per_prompt
+    tokens = warm["completion_tokens"].sum() + size * warm["prompt_tokens"].sum()
     learn_s = warm["learn_s"].sum() - optimizer_s * len(warm)
     return Durations(
         crowding=crowding,
@@ -190,8 +209,8 @@ def _mean_where_any(seconds: pd.Series) -> float:
     return float(some.mean()) if len(some) else 0.0
 
 
-def _progress(steps: pd.DataFrame, versions: NDArray[np.int64]) -> Array:
-    """Sum of the learning rates before each version."""
-    before = np.concatenate([[0.0], np.cumsum(steps["lr"].to_numpy(np.float64))])
-    at_version: Array = before[np.minimum(versions, len(before) - 1)]
-    return at_version
+def _with_progress(run: Measured) -> pd.DataFrame:
+    """A run's groups, with the sum of the learning rates before the version that sampled each."""
+    before = np.concatenate([[0.0], np.cumsum(run.steps["lr"].to_numpy(np.float64))])
+    versions = run.groups["version_min"].to_numpy(np.int64)
+    return run.groups.assign(progress=before[np.clip(versions, 0, len(before) - 1)])

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sweepctl.attempts import read_attempts
 from sweepctl.errors import suggestion
 from sweepctl.holder import Holder, who_runs
 from sweepctl.imported import is_table_row, origin
+from sweepctl.labels import arm_of
 from sweepctl.states import read_status
 from sweepctl.watching.progress import WAITING_FOR_ENGINE, RunProgress, SweepProgress
 from sweepctl.watching.retries import TO_BE_TRIED_AGAIN, is_tried_again, max_attempts
@@ -208,6 +209,25 @@ def locate_run(runs_dir: Path, given: str) -> FoundRun:
     Raises:
         ConfigError: when there is none.
     """
+    return _locate(runs_dir, given, lambda planned: {planned["run_name"], planned.get("label")})[0]
+
+
+def locate_seeds(runs_dir: Path, given: str) -> list[FoundRun]:
+    """A run as `locate_run` finds it, or all seeds of an arm by its label: `Exp1` is `Exp1-seed0` and so on.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+
+    def names(planned: dict[str, Any]) -> set[str | None]:
+        label = planned.get("label") or planned["run_name"]
+        return {planned["run_name"], label, arm_of(label)}
+
+    return _locate(runs_dir, given, names)
+
+
+def _locate(runs_dir: Path, given: str, names: Callable[[dict[str, Any]], set[str | None]]) -> list[FoundRun]:
+    """The runs that go by a name, in the plan's order; of several sweeps' those of the latest."""
     sweep_name, _, run_name = given.rpartition("/")
     there = sweeps(runs_dir)
     if sweep_name or not there:
@@ -217,17 +237,19 @@ def locate_run(runs_dir: Path, given: str) -> FoundRun:
         FoundRun(sweep, manifest, planned)
         for sweep, manifest in readable
         for planned in manifest["runs"]
-        if run_name in {planned["run_name"], planned.get("label")}
+        if run_name in names(planned)
     ]
     if not found:
         planned = [run for _, manifest in readable for run in manifest["runs"]]
         labels = [run["label"] for run in planned if run.get("label")]
         known = list(dict.fromkeys([*labels, *(run["run_name"] for run in planned)]))
         raise ConfigError(f"{runs_dir}: no run '{given}'; {suggestion(run_name, known)}")
-    chosen = found[0]
-    if others := [f"{each.sweep.name}/{run_name}" for each in found if each.sweep != chosen.sweep]:
-        print(f"this is {chosen.sweep.name}/{run_name}; there is also {', '.join(others)}", file=sys.stderr)
-    return chosen
+    chosen = found[0].sweep
+    others = dict.fromkeys(each.sweep.name for each in found if each.sweep != chosen)
+    if others:
+        also = ", ".join(f"{other}/{run_name}" for other in others)
+        print(f"this is {chosen.name}/{run_name}; there is also {also}", file=sys.stderr)
+    return [each for each in found if each.sweep == chosen]
 
 
 def sweeps(runs_dir: Path) -> list[SweepPaths]:

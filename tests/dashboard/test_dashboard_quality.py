@@ -62,19 +62,19 @@ def test_arms_are_shown_over_their_seeds_and_runs_each_by_itself(page, report):
     # Of Exp5 one seed is refused: its row is the other's, and bears its name.
     assert dict(zip(shown["label"], shown["scope"], strict=True)) == {
         **dict.fromkeys(["Exp3", "Exp4"], "2 seeds"),
-        "Exp5 seed 0": "these checkpoints",
+        "Exp5-seed0": "these checkpoints",
     }
     app.segmented_control(key="rows").set_value("runs").run()
     runs = strict(report.deltas, "base").sort_values(["num_fewshot", "position"])
     np.testing.assert_array_equal(table(app, "verdict")[INTERVAL[:-1]], runs[INTERVAL[:-1]])
 
 
-@pytest.mark.parametrize("chosen", ["Exp4", "Exp4 seed 1"])
+@pytest.mark.parametrize("chosen", ["Exp4", "Exp4-seed1"])
 def test_any_run_or_arm_can_be_the_opponent(page, quality_dir, report, chosen):
     app = page(against="chosen run")
     assert app.selectbox(key="against_run").options == [
         *("Exp3", "Exp4", "Exp5"),
-        *(f"Exp{number} seed {seed}" for seed in (0, 1) for number in (3, 4, 5)),
+        *(f"Exp{number}-seed{seed}" for seed in (0, 1) for number in (3, 4, 5)),
     ]
     app.selectbox(key="against_run").set_value(chosen).run()
     app.segmented_control(key="rows").set_value("runs").run()
@@ -89,15 +89,15 @@ def test_any_run_or_arm_can_be_the_opponent(page, quality_dir, report, chosen):
 
 
 def test_only_the_runs_that_the_filter_leaves_are_shown(page, report):
-    left = (run_of(report, "Exp3 seed 0"), run_of(report, "Exp4 seed 0"))
+    left = (run_of(report, "Exp3-seed0"), run_of(report, "Exp4-seed0"))
     app = page(left=left, rows="runs", against="base model")
-    assert set(table(app, "checkpoint")["label"]) == {"base", "Exp3 seed 0", "Exp4 seed 0"}
-    assert set(table(app, "verdict")["label"]) == {"Exp3 seed 0", "Exp4 seed 0"}
-    assert app.selectbox(key="flips").options == ["Exp3 seed 0", "Exp4 seed 0"]
+    assert set(table(app, "checkpoint")["label"]) == {"base", "Exp3-seed0", "Exp4-seed0"}
+    assert set(table(app, "verdict")["label"]) == {"Exp3-seed0", "Exp4-seed0"}
+    assert app.selectbox(key="flips").options == ["Exp3-seed0", "Exp4-seed0"]
 
 
 def test_the_flip_table_leads_to_both_answers_as_plain_text(page, quality_dir, report):
-    run = run_of(report, "Exp4 seed 0")
+    run = run_of(report, "Exp4-seed0")
     app = page(against="base model", left=(run,), shots="4")
     row = strict(report.deltas, "base").set_index(["run_name", "num_fewshot"]).loc[(run, 4)]
     flips = flips_table(Store(quality_dir), row["path"], row["other_path"], "strict-match")
@@ -144,7 +144,7 @@ def test_kinds_of_change_are_chosen(page):
 
 
 def test_a_refused_comparison_says_why(page, report):
-    run = run_of(report, "Exp5 seed 1")
+    run = run_of(report, "Exp5-seed1")
     app = page(against="base model", left=(run,), rows="runs")
     assert set(table(app, "verdict")["verdict"]) == {"refused"}
     reasons = list(table(app, "refusal")["refusal"])
@@ -193,12 +193,12 @@ def test_lines_are_means_and_bands_go_from_least_to_greatest(quality_dir, report
 
 
 def test_a_single_run_has_dots_and_no_band(quality_dir, report):
-    curves = reward_curves_table(Store(quality_dir), SWEEP, [run_of(report, "Exp3 seed 1")], 10)
+    curves = reward_curves_table(Store(quality_dir), SWEEP, [run_of(report, "Exp3-seed1")], 10)
     figure = training_curves(curves, curves, arm_styles(report.experiments), "step", ("step", "mean reward"))
     dots, line = figure.data
     assert (dots.mode, line.mode) == ("markers", "lines")
     np.testing.assert_array_equal(dots.y, curves["reward_mean"])
-    assert line.name == "Exp3 seed 1"
+    assert line.name == "Exp3-seed1"
 
 
 def test_held_out_points_are_marked(quality_dir, report):

@@ -20,11 +20,11 @@ def address(quality_dir):
 
 @pytest.fixture(scope="module")
 def changed(quality_dir):
-    """Questions lost by Exp4 seed 0 against its baseline at 4 shots."""
+    """Questions lost by Exp4-seed0 against its baseline at 4 shots."""
     store = Store(quality_dir)
     deltas = build_report(store, SWEEP).deltas
     rows = deltas[(deltas["against"] == "baseline") & (deltas["filter"] == "strict-match")]
-    row = rows[(rows["label"] == "Exp4 seed 0") & (rows["num_fewshot"] == 4)].iloc[0]
+    row = rows[(rows["label"] == "Exp4-seed0") & (rows["num_fewshot"] == 4)].iloc[0]
     flips = flips_table(store, row["path"], row["other_path"], "strict-match")
     return flips[flips["change"] == "lost"].reset_index(drop=True)
 

@@ -17,7 +17,7 @@ HTML = "<b>Leo</b> *pays* $9$"
 
 
 def write_quality_sweep(runs_dir: Path) -> Path:
-    """Arms Exp3, Exp4, Exp5 with seeds 0 and 1; Exp5 seed 1 was evaluated with another limit."""
+    """Arms Exp3, Exp4, Exp5 with seeds 0 and 1; Exp5-seed1 was evaluated with another limit."""
     root = write_synthetic_sweep(
         runs_dir, SWEEP, steps=STEPS, questions=QUESTIONS, seeds=(0, 1), arms=REFERENCE_ARMS[2:], seed=5
     )

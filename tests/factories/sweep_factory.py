@@ -23,6 +23,7 @@ from factories.prediction_factory import (
 from factories.rollout_factory import write_log, write_rollouts
 from numpy.random import Generator
 
+from sweepctl.labels import of_seed
 from trainer.config import RunConfig, RunFile
 from trainer.paths import RunPaths, SweepPaths, samples_path
 from trainer.records import (
@@ -149,7 +150,7 @@ def _write_manifest(sweep: SweepPaths, arms: Sequence[Arm], steps: int, seeds: S
                     "state": "planned",
                     "reason": None,
                     "config": config.model_dump(mode="json"),
-                    "label": arm.label if len(seeds) == 1 else f"{arm.label} seed {seed}",
+                    "label": arm.label if len(seeds) == 1 else of_seed(arm.label, seed),
                     "prediction": by_the_law(config, **WRONG.get(arm.label, {})).model_dump(mode="json"),
                 }
             )

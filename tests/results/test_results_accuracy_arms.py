@@ -258,7 +258,7 @@ def test_without_samples_an_arm_is_unpaired(tmp_path):
     folder = write_synthetic_sweep(tmp_path, steps=4, questions=80, seeds=(0, 1, 2), arms=REFERENCE_ARMS[:2])
     next(folder.glob("s1*seed1/eval/*/arithmetic_cot_0shot.samples.jsonl")).unlink()
     _, arms = arms_of(tmp_path)
-    changed = (arms["num_fewshot"] == 0) & (arms["label"] == "Exp2 seed 0")
+    changed = (arms["num_fewshot"] == 0) & (arms["label"] == "Exp2-seed0")
     assert set(arms.loc[changed, "method"]) == {"unpaired"}
     assert set(arms.loc[~changed, "method"]) == {"paired"}
     assert (arms["high"] > arms["low"]).all()

@@ -66,7 +66,7 @@ def test_means_and_ranges_over_seeds_are_those_of_the_traces(root, store, runs, 
 
 def test_only_the_runs_asked_for_are_in_it(root, store, runs):
     table = reward_curves_table(store, SWEEP, runs[1:2], 1)
-    assert list(table["label"].unique()) == ["Exp4 seed 0"]
+    assert list(table["label"].unique()) == ["Exp4-seed0"]
     np.testing.assert_allclose(table["mean"], raw_steps(root, runs[1])["reward_mean"])
     assert reward_curves_table(store, SWEEP, [], 1).empty
     assert held_out_curves_table(store, SWEEP, []).empty

@@ -281,6 +281,6 @@ def test_a_chosen_arm_is_each_seeds_own_run(tmp_path):
     with compared_with(Store(tmp_path), "staleness", "Exp2") as copy:
         rows = build_report(copy, "staleness").speedups.query("against == 'chosen'")
     assert set(zip(rows["label"], rows["other_label"], strict=True)) == {
-        ("Exp1 seed 0", "Exp2 seed 0"),
-        ("Exp1 seed 1", "Exp2 seed 1"),
+        ("Exp1-seed0", "Exp2-seed0"),
+        ("Exp1-seed1", "Exp2-seed1"),
     }

@@ -8,6 +8,7 @@ import re
 import pandas as pd
 import pytest
 from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
+from scipy import stats
 
 from results.figures.colours import PART_COLOURS, arm_styles
 from results.figures.plan import phase_bars, predicted_against_measured
@@ -20,6 +21,7 @@ from results.report.plan import plan_observations
 from results.report.render import render_markdown
 from results.store import Store, records
 from results.tables.plan import PHASES
+from results.tables.plan_arms import plan_arms_table
 from trainer.paths import SweepPaths
 
 TITLE = "Predicted and measured"
@@ -98,17 +100,59 @@ def test_observations_count_errors_ranges_modes_and_failures(report):
 def test_one_finished_run_is_named_and_none_says_only_where_costs_came_from(report):
     one = report.plan.assign(state=["succeeded"] + ["running"] * 4)
     assert any(
-        said.startswith("The predicted mean step time of Exp1 is +") for said in plan_observations(one)
+        said.startswith("The predicted mean step time of Exp1 is +")
+        for said in plan_observations(one, report.plan_arms[:1])
     )
     none = report.plan.assign(state="running")
-    assert len(list(plan_observations(none))) == 1
+    assert len(list(plan_observations(none, report.plan_arms[:0]))) == 1
 
 
 def test_many_failures_and_many_sources_are_counted(report):
     many = pd.concat([report.plan.assign(costs_source=f"fitted on run {place}") for place in range(5)])
-    source, *_, failed = plan_observations(many)
+    source, *_, failed = plan_observations(many, report.plan_arms)
     assert source.endswith("fitted on run 0, fitted on run 1, fitted on run 2 and 2 more.")
     assert failed == "Assumptions that failed: groups needed (5 runs); learner speed (5 runs)."
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("seeds")
+    write_synthetic_sweep(runs, steps=24, questions=5, arms=REFERENCE_ARMS[:2], seeds=(0, 1, 2))
+    ingest(runs)
+    return build_report(Store(runs))
+
+
+def test_several_seeds_of_an_arm_are_averaged(seeds):
+    rows = records(seeds.plan_arms)
+    assert [(row["label"], row["seeds"]) for row in rows] == [("Exp1", 3), ("Exp2", 3)]
+    for row in rows:
+        runs = seeds.plan[seeds.plan["label"].str.startswith(row["label"])]
+        measured = runs["measured_step_s"]
+        assert row["measured_step_s"] == pytest.approx(measured.mean())
+        low, high = stats.t.interval(0.95, 2, measured.mean(), stats.sem(measured))
+        assert (row["measured_step_low"], row["measured_step_high"]) == pytest.approx((low, high))
+        assert (row["measured_step_least"], row["measured_step_most"]) == (measured.min(), measured.max())
+        assert row["predicted_step_s"] == pytest.approx(runs["predicted_step_s"].mean())
+        assert row["step_error"] == pytest.approx(row["predicted_step_s"] / row["measured_step_s"] - 1)
+    worst = max(rows, key=lambda row: abs(row["step_error"]))
+    (said,) = [line for line in seeds.plan_observations if line.startswith("Over 3 seeds each")]
+    assert f"{abs(worst['step_error']):.1%} at most ({worst['label']})" in said
+    assert "Step times by arm, predicted and measured" in section(seeds)
+    assert [row.label for row in document(seeds).plan_arms] == ["Exp1", "Exp2"]
+
+
+def test_of_arms_only_finished_and_predicted_runs_count(seeds):
+    plan = seeds.plan.copy()
+    plan.loc[plan["label"] == "Exp2-seed1", "state"] = "running"
+    table = plan_arms_table(seeds.experiments, plan[plan["label"] != "Exp1-seed0"])
+    assert list(table["seeds"]) == [2, 2]
+    assert table[["measured_step_low", "measured_step_high"]].isna().all(axis=None)
+    assert plan_arms_table(seeds.experiments, plan.assign(state="running")).empty
+
+
+def test_one_seed_is_no_mean(report):
+    assert "Step times by arm" not in section(report)
+    assert not [said for said in report.plan_observations if said.startswith("Over")]
 
 
 def test_without_predictions_there_is_no_section_and_nothing_is_said(unlike):

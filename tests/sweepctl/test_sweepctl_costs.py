@@ -135,7 +135,9 @@ def recorded(config, costs, seed):
 def test_a_fit_finds_the_costs_of_a_run_again(crowding, arm):
     true = costs_with(crowding).durations
     for seed in range(3):
-        found = fit(recorded(config(*arm, steps=60), costs_with(crowding, seed=seed), seed)).durations
+        found = fit(
+            [recorded(config(*arm, steps=60), costs_with(crowding, seed=seed), seed)], "a run"
+        ).durations
         assert found.crowding == pytest.approx(crowding, abs=0.05)
         assert found.learn_s_per_token == pytest.approx(true.learn_s_per_token, rel=0.02)
         for name in ("verify_s", "optimizer_s", "other_s", "sync_s", "checkpoint_s"):
@@ -154,7 +156,7 @@ def test_a_fit_is_right_on_average_also_where_tokens_explain_little(crowding):
 
 def test_the_work_that_a_fit_draws_from_is_that_of_the_run():
     measured = recorded(config(1, 8, 16, steps=60), costs_with(0.5), 0)
-    found = fit(measured)
+    found = fit([measured], "a run")
     assert list(found.progress) == sorted(found.progress)
     drawn = measured.groups.sort_values("version_min", kind="stable")  # as progress has it
     assert [work.completion_tokens for work in found.pool] == drawn["completion_tokens"].tolist()
@@ -168,11 +170,29 @@ def test_the_work_that_a_fit_draws_from_is_that_of_the_run():
 @pytest.mark.parametrize("crowding", [0.0, 0.1, 0.5, 0.9])
 def test_costs_fitted_to_one_arm_predict_the_others(crowding):
     costs = costs_with(crowding)
-    fitted = fit(recorded(config(0, 16, 16), costs, 1))
+    fitted = fit([recorded(config(0, 16, 16), costs, 1)], "a run")
     for arm in ARMS:
         expected, found = (predict(config(*arm, steps=60), each, 5) for each in (costs, fitted))
         assert found.step_s == pytest.approx(expected.step_s, rel=0.05)
         assert found.age_mean == pytest.approx(expected.age_mean, abs=0.05)
+
+
+def test_seeds_of_an_arm_are_fitted_together():
+    """Each begins anew on the clock; none of them ran beside another."""
+    arm, costs = config(0, 16, 16), costs_with(0.5)
+    runs = [recorded(arm, costs, seed) for seed in range(3)]
+    each = [fit([run], "a run") for run in runs]
+    together = fit(runs, "an arm")
+    assert together.source == "fitted on an arm"
+    assert len(together.pool) == sum(len(one.pool) for one in each)
+    assert list(together.progress) == sorted(value for one in each for value in one.progress)
+    assert together.durations.crowding == pytest.approx(0.5, abs=0.03)
+    steps = pd.concat([run.steps[1:] for run in runs])
+    assert together.durations.other_s == pytest.approx(steps["other_s"].mean())
+    alone = sorted(work.generate_s for work in together.pool)
+    assert alone == pytest.approx(
+        sorted(np.concatenate([run.groups["generate_s"] for run in runs])), rel=0.06
+    )
 
 
 def test_an_evicted_group_could_have_been_trained_and_an_aborted_one_tells_nothing():
@@ -182,7 +202,7 @@ def test_an_evicted_group_could_have_been_trained_and_an_aborted_one_tells_nothi
     measured = recorded(arm, costs_with(0.1), 0)
     fates = measured.groups["fate"].value_counts()
     assert fates["evicted"] > 0
-    pool = fit(measured).pool
+    pool = fit([measured], "a run").pool
     assert len(pool) == len(measured.groups)
     trained = sum(work.fate is Fate.TRAINED for work in pool)
     assert trained == fates["trained"] + fates["evicted"]

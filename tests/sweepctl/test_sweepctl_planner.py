@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories.sweep_factory import write_synthetic_sweep
+from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
 from fake_sweep import FakeSweep
 
 from results.files.predictions import Prediction
@@ -247,6 +247,28 @@ def _predicted(sweep):
     return {
         run["run_name"]: Prediction.model_validate(run["prediction"]) for run in runs if "prediction" in run
     }
+
+
+def test_costs_may_be_those_of_all_seeds_of_an_arm(tmp_path):
+    write_synthetic_sweep(tmp_path, steps=12, questions=5, arms=REFERENCE_ARMS[:2], seeds=(0, 1, 2))
+    ingest(tmp_path)
+    store = Store(tmp_path)
+    one, arm = source.named_costs(tmp_path, "Exp1-seed1"), source.named_costs(tmp_path, "staleness/Exp1")
+    assert one.source.startswith("fitted on staleness/") and "seeds" not in one.source
+    assert arm.source == "fitted on staleness/Exp1, 3 seeds"
+    for costs, label in ((arm, "Exp1-%"), (one, "Exp1-seed1")):
+        groups = "SELECT count(*) AS n FROM groups JOIN runs USING (sweep, run_name) WHERE label LIKE ?"
+        assert len(costs.pool) == store.query(groups, [label])["n"].iloc[0]
+    with pytest.raises(ConfigError, match="no run 'Exp9'; did you mean"):
+        source.named_costs(tmp_path, "Exp9")
+
+
+def test_of_an_arm_only_the_seeds_that_are_done_count(tmp_path):
+    root = write_synthetic_sweep(tmp_path, steps=12, questions=5, arms=REFERENCE_ARMS[:1], seeds=(0, 1, 2))
+    status = next(root.glob("*seed1/status.json"))
+    status.write_text(json.dumps(json.loads(status.read_text()) | {"state": "interrupted"}))
+    ingest(tmp_path)
+    assert source.named_costs(tmp_path, "Exp1").source == "fitted on staleness/Exp1, 2 seeds"
 
 
 def test_likely_costs_are_those_of_the_same_model_and_machine(synthetic, tmp_path, monkeypatch):

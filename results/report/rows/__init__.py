@@ -32,6 +32,7 @@ TABLES: dict[str, type[Row]] = {
     "arm_deltas": accuracy.ArmDeltaRow,
     "noise_floor": accuracy.NoiseFloorRow,
     "plan": plan.PlanRow,
+    "plan_arms": plan.PlanArmRow,
     "warnings": runs.WarningRow,
     "quarantine": runs.QuarantineRow,
 }

@@ -85,3 +85,25 @@ class PlanRow(Row):
     failed_assumption: str | None
     """What was assumed otherwise, where the error is large; a part of a step where no cause is measured."""
     sentence: str
+
+
+class PlanArmRow(Row):
+    """Mean step times of finished runs that differ only by seed, predicted and measured."""
+
+    arm_id: str
+    label: str
+    seeds: int
+    """Finished runs that were predicted."""
+    interval_scope: str
+    """What the interval speaks of: so many seeds; of one or two there is none."""
+    predicted_step_s: float
+    measured_step_s: float
+    """Mean over the seeds."""
+    measured_step_low: float | None
+    """Of its 95 % t-interval, from three seeds on."""
+    measured_step_high: float | None
+    measured_step_least: float
+    """Of its range."""
+    measured_step_most: float
+    step_error: float
+    """Predicted over measured, less 1."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from results.report.build import Report
 from results.report.cells import NONE, Row, duration, number, ratio, significant
 from results.report.document import Cells, Rows, Section, Sentences, Sheet
@@ -20,6 +22,7 @@ def plan_sections(report: Report) -> Iterator[Section]:
         (
             Sentences(report.plan_observations),
             _step_times(rows),
+            *_arms(report.plan_arms),
             _speed(rows),
             _staleness(rows),
             Sentences(_sentences(rows)),
@@ -46,6 +49,37 @@ def _step_times(rows: list[Row]) -> Sheet:
         "Of a run that is not done, what is measured is of the steps so far.",
     )
     return Sheet("Step times, predicted and measured", columns, Rows(rows, cells), notes=notes)
+
+
+def _arms(arms: pd.DataFrame) -> Iterator[Sheet]:
+    """Where several seeds were predicted, their means."""
+    if not (arms["seeds"] > 1).any():
+        return
+
+    def cells(row: Row) -> Cells:
+        return (
+            row["label"],
+            str(row["seeds"]),
+            significant(row["predicted_step_s"], 3),
+            significant(row["measured_step_s"], 3),
+            _range(row, "low", "high"),
+            _range(row, "least", "most"),
+            number(row["step_error"], "+.1%"),
+        )
+
+    columns = ("Arm", "Seeds", "Mean step (s)\npredicted", "measured", "95 %", "Range", "Error")
+    note = (
+        "Means over seeds, each of a run's mean step time; the interval, from three seeds on, is of the "
+        "measured one. Runs of one arm differ by what their machine did at the time, too."
+    )
+    yield Sheet(
+        "Step times by arm, predicted and measured", columns, Rows(records(arms), cells), notes=(note,)
+    )
+
+
+def _range(row: Row, *ends: str) -> str:
+    low, high = (significant(row[f"measured_step_{end}"], 3) for end in ends)
+    return f"{low}–{high}" if low != NONE else NONE
 
 
 def _speed(rows: list[Row]) -> Sheet:
