@@ -112,7 +112,8 @@ def _engine_for(
 
     # An engine of our own gets the cores that the learner leaves.
     engine_cores = tuple(sorted(cores - set(file.resources.cores)))
-    return lambda: start_engine(file.config.model, file.config.engine, socket, paths.root, engine_cores)
+    model, settings, way = file.config.model, file.config.engine, file.resources.weight_transfer
+    return lambda: start_engine(model, settings, socket, paths.root, engine_cores, weight_transfer=way)
 
 
 def _train(

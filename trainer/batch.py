@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, chain, count, pairwise
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from trainer.loss.advantages import group_advantages
 # What a pass costs besides its tokens (casts of the weights, adding up gradients, launches), in tokens:
 # splitting a micro-batch pays only where it saves more padding. On CPU 64 and 256 cannot be told apart.
 _PASS_TOKENS = 256
+# Packed rows are a multiple of the blocks that flex attention computes, and at least two of them, so that it
+# is compiled for few lengths: one block alone, or a row without padding at its end, would each be a case.
+_BLOCK_TOKENS = 128
 
 
 @dataclass(frozen=True)
@@ -47,23 +50,29 @@ class TrainedCompletion:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """S sequences padded on the right to L, and the T completion tokens among them.
+    """S sequences in R rows of L tokens, and the T completion tokens among them.
+
+    Padded, there is a row a sequence (R = S), padded on the right. Packed, they lie end to end in one row,
+    padded at its end, and `position_ids` start at 0 with each of them: that is how models of transformers
+    know which tokens may see each other.
 
     There is no attention mask: a causal model's tokens never see what is to their right, and what it
     computes for the padding is not used.
 
     Attributes:
-        input_ids: [S, L].
-        positions: [T], index into the flattened [S * L] positions whose output predicts each token.
+        input_ids: [R, L].
+        position_ids: [R, L] where sequences are packed, else None: columns.
+        positions: [T], index into the flattened [R * L] positions whose output predicts each token.
         targets: [T], the tokens.
         generator_logprobs: [T], by the engine that sampled them.
         advantages: [T], of the completion each belongs to.
         completion: [T], the sequence each belongs to, 0 to S - 1.
-        first: no output before this position of a sequence predicts a completion token.
+        first: no output before this position of a row predicts a completion token.
         sequences: S, those it was made of.
     """
 
     input_ids: Tensor
+    position_ids: Tensor | None
     positions: Tensor
     targets: Tensor
     generator_logprobs: Tensor
@@ -71,6 +80,12 @@ class MicroBatch:
     completion: Tensor
     first: int
     sequences: Sequence[Trajectory]
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """What a model is called with."""
+        places = {} if self.position_ids is None else {"position_ids": self.position_ids}
+        return {"input_ids": self.input_ids, **places}
 
     def trained(self, learner_logprobs: Tensor) -> dict[tuple[int, int], TrainedCompletion]:
         """By group and place, the completions with the learner's logprobs [T]."""
@@ -104,36 +119,52 @@ def trajectories(groups: Sequence[Group], config: RunConfig) -> list[Trajectory]
 
 
 def micro_batches(
-    sequences: Sequence[Trajectory], tokens: int, pad_token_id: int, device: torch.device
+    sequences: Sequence[Trajectory],
+    tokens: int,
+    pad_token_id: int,
+    device: torch.device,
+    packed: bool = False,
 ) -> list[MicroBatch]:
-    """Split sequences into micro-batches of at most `tokens` padded tokens, longest sequences first.
+    """Split sequences into micro-batches of at most `tokens` tokens with padding.
 
-    A sequence longer than `tokens` gets a micro-batch of its own.
+    Packed they stay in order; else the longest come first. A sequence longer than `tokens` gets a
+    micro-batch of its own.
     """
-    ordered = sorted(sequences, key=lambda s: len(s.token_ids), reverse=True)
-    bounds = _splits([len(s.token_ids) for s in ordered], tokens)
-    return [micro_batch(ordered[start:end], pad_token_id, device) for start, end in pairwise(bounds)]
+    ordered = sequences if packed else sorted(sequences, key=lambda s: len(s.token_ids), reverse=True)
+    lengths = [len(s.token_ids) for s in ordered]
+    bounds = _packed_splits(lengths, tokens) if packed else _padded_splits(lengths, tokens)
+    return [micro_batch(ordered[start:end], pad_token_id, device, packed) for start, end in pairwise(bounds)]
 
 
-def micro_batch(sequences: Sequence[Trajectory], pad_token_id: int, device: torch.device) -> MicroBatch:
+def micro_batch(
+    sequences: Sequence[Trajectory], pad_token_id: int, device: torch.device, packed: bool = False
+) -> MicroBatch:
     """One micro-batch of these sequences."""
-    length = max(len(sequence.token_ids) for sequence in sequences)
+    lengths = [len(sequence.token_ids) for sequence in sequences]
+    length = _packed_length(sum(lengths)) if packed else max(lengths)
+    starts = accumulate(lengths, initial=0) if packed else count(0, length)
     positions: list[int] = []
     targets: list[int] = []
     generator_logprobs: list[float] = []
     advantages: list[float] = []
     completion: list[int] = []
-    for row, sequence in enumerate(sequences):
+    for place, (sequence, start) in enumerate(zip(sequences, starts, strict=False)):
         prompt, end = sequence.prompt_tokens, len(sequence.token_ids)
         # The output at position p predicts the token at p + 1.
-        positions += range(row * length + prompt - 1, row * length + end - 1)
+        positions += range(start + prompt - 1, start + end - 1)
         targets += sequence.token_ids[prompt:]
         generator_logprobs += sequence.generator_logprobs
         advantages += [sequence.advantage] * (end - prompt)
-        completion += [row] * (end - prompt)
-    padded = [s.token_ids + [pad_token_id] * (length - len(s.token_ids)) for s in sequences]
+        completion += [place] * (end - prompt)
+    rows = [s.token_ids for s in sequences]
+    if packed:
+        rows = [list(chain.from_iterable(rows))]
+    padded = [row + [pad_token_id] * (length - len(row)) for row in rows]
+    # The padding at the end of a packed row is one more sequence.
+    places = [p for n in (*lengths, length - sum(lengths)) for p in range(n)] if packed else None
     return MicroBatch(
         input_ids=torch.tensor(padded, device=device),
+        position_ids=None if places is None else torch.tensor([places], device=device),
         positions=torch.tensor(positions, dtype=torch.long, device=device),
         targets=torch.tensor(targets, dtype=torch.long, device=device),
         generator_logprobs=torch.tensor(generator_logprobs, dtype=torch.float32, device=device),
@@ -144,7 +175,7 @@ def micro_batch(sequences: Sequence[Trajectory], pad_token_id: int, device: torc
     )
 
 
-def _splits(lengths: Sequence[int], tokens: int) -> list[int]:
+def _padded_splits(lengths: Sequence[int], tokens: int) -> list[int]:
     """Where to split lengths, longest first, so that padded tokens and passes cost least together.
 
     Returns:
@@ -166,3 +197,23 @@ def _splits(lengths: Sequence[int], tokens: int) -> list[int]:
     while bounds[-1] > 0:
         bounds.append(start_of[bounds[-1]])
     return bounds[::-1]
+
+
+def _packed_length(tokens: int) -> int:
+    """Of a row with so many tokens of sequences: there is always padding."""
+    return max(2, tokens // _BLOCK_TOKENS + 1) * _BLOCK_TOKENS
+
+
+def _packed_splits(lengths: Sequence[int], tokens: int) -> list[int]:
+    """Where to split lengths so that each row is filled before the next begins.
+
+    Returns:
+        The bounds of the micro-batches, from 0 to len(lengths).
+    """
+    bounds, filled = [0], 0
+    for place, length in enumerate(lengths):
+        if filled and _packed_length(filled + length) > tokens:
+            bounds.append(place)
+            filled = 0
+        filled += length
+    return [*bounds, len(lengths)] if filled else bounds

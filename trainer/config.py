@@ -23,6 +23,7 @@ from trainer.settings import (
     SamplingSettings,
     Settings,
     TaskSettings,
+    WeightTransfer,
 )
 
 # These decide how much is kept, watched or held in memory, and nothing of what is trained but rounding.
@@ -226,6 +227,8 @@ class Resources(Settings):
     """CPU cores the learner is pinned to; none: wherever the system puts it."""
     device: str = "cpu"
     """Torch device of the learner: `cpu` or `cuda:N`."""
+    weight_transfer: WeightTransfer = "file"
+    """How its weights reach the engine; an engine that somebody else started must be of the same mind."""
 
 
 class RunFile(Settings):

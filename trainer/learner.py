@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from trainer.attention import attend_packed, packing_attentions
 from trainer.batch import (
     MicroBatch,
     TrainedCompletion,
@@ -29,7 +30,7 @@ from trainer.logprobs import TokenLogprobs
 from trainer.loss.objective import objective
 from trainer.loss.tokens import Tokens
 from trainer.out_of_memory import out_of_memory_explained, pass_remedies, weight_remedies
-from trainer.policy import Policy
+from trainer.policy import CPU, Policy
 from trainer.reference import Reference
 from trainer.step_metrics import Metrics, UpdateSums, importance_metrics, mean_over_updates
 
@@ -58,6 +59,7 @@ class Learner:
         TrainingError: it does not fit into memory.
 
     Attributes:
+        device: where it computes.
         tokenizer: the model's.
         model: the model in training; `weights` has what others should see of it.
     """
@@ -65,12 +67,15 @@ class Learner:
     def __init__(self, config: RunConfig, device: torch.device) -> None:
         torch.manual_seed(config.seed)
         self._config = config
-        self._device = device
+        self.device = device
         with self._weight_memory(f"loading model {config.model!r}"):
             self._policy = Policy(config, device)
             self._reference = Reference(self._policy) if config.loss.beta > 0 else None
             self.tokenizer, self.model = self._policy.tokenizer, self._policy.model
             self._token_logprobs = TokenLogprobs(self.model)
+            attentions = packing_attentions(device.type, config.learner.compute_dtype)
+            with self._autocast():
+                self._packed = attend_packed(self.model, attentions)
         if not self._token_logprobs.plain_head:
             print(
                 f"{type(self.model).__name__} does more than its head to the logits: they come from its own "
@@ -101,7 +106,8 @@ class Learner:
             trajectories(groups, self._config),
             self._config.learner.tokens_per_micro_batch,
             self._pad_token_id(),
-            self._device,
+            self.device,
+            self._packed,
         )
         for batch in batches:
             with self._memory(batch):
@@ -165,7 +171,7 @@ class Learner:
             "scheduler": self._scheduler.state_dict(),
             "reference": None if self._reference is None else self._reference.state(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
+            "random_cuda": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -194,8 +200,8 @@ class Learner:
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
 
-    def weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Every weight by its Hugging Face name, as the engine should hold it; tied ones once.
+    def weights(self, dtype: torch.dtype, device: torch.device = CPU) -> dict[str, Tensor]:
+        """Copies of every weight by its Hugging Face name, as the engine should hold it; tied ones once.
 
         Adapters are merged, base + delta in float32 before rounding to `dtype`.
 
@@ -203,7 +209,7 @@ class Learner:
             TrainingError: out of memory.
         """
         with self._weight_memory("copying the weights for the engine"):
-            return self._policy.weights(dtype)
+            return self._policy.weights(dtype, device)
 
     def logprobs(
         self, prompt: list[int], completion: list[int], temperature: float | None = None
@@ -216,7 +222,7 @@ class Learner:
         sequence = Trajectory(prompt + completion, len(prompt), [0.0] * len(completion), 0.0)
         doing = f"computing the logprobs of {len(sequence.token_ids)} tokens"
         with torch.no_grad(), out_of_memory_explained(doing, pass_remedies(self._config, 1)):
-            batch = micro_batch([sequence], self._pad_token_id(), self._device)
+            batch = micro_batch([sequence], self._pad_token_id(), self.device, self._packed)
             scored, _ = self._score(batch, temperature)
             values: list[float] = scored.tolist()
         return values
@@ -252,7 +258,7 @@ class Learner:
             reference_logprobs=reference_logprobs,
             advantages=batch.advantages,
             completion=batch.completion,
-            completions=len(batch.input_ids),
+            completions=len(batch.sequences),
         )
         config = self._config
         result = objective(tokens, config.loss, config.correction, config.sampling.max_completion_tokens)
@@ -297,10 +303,10 @@ class Learner:
         return metrics
 
     def _memory(self, batch: MicroBatch) -> AbstractContextManager[None]:
-        sequences, length = batch.input_ids.shape
+        rows, length = batch.input_ids.shape
         return out_of_memory_explained(
-            f"training on a micro-batch of {sequences} x {length} tokens, padding included",
-            pass_remedies(self._config, sequences),
+            f"training on a micro-batch of {rows} x {length} tokens, padding included",
+            pass_remedies(self._config, len(batch.sequences)),
         )
 
     def _weight_memory(self, doing: str) -> AbstractContextManager[None]:
@@ -309,7 +315,7 @@ class Learner:
     def _autocast(self) -> AbstractContextManager[None]:
         if self._config.learner.compute_dtype == "float32":
             return nullcontext()
-        return torch.autocast(self._device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _pad_token_id(self) -> int:
         # Any token will do, and a tokenizer need not have one of these: padding is never looked at.

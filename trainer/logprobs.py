@@ -58,13 +58,15 @@ class TokenLogprobs:
 
     def _outputs(self, batch: MicroBatch) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """What predicts the T tokens, hidden states or logits, and what makes logits of it."""
+        # With a cache, transformers would not look for where packed sequences start.
+        inputs = {**batch.inputs, "use_cache": False}
         if self.plain_head:
-            hidden = self._model.get_decoder()(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+            hidden = self._model.get_decoder()(**inputs).last_hidden_state
             wanted = hidden.flatten(0, 1).index_select(0, batch.positions)
             return wanted, self._model.get_output_embeddings()
         length = batch.input_ids.shape[1]
         keep = {"logits_to_keep": length - batch.first} if self._keeps_logits else {}
-        logits = self._model(input_ids=batch.input_ids, use_cache=False, **keep).logits
+        logits = self._model(**inputs, **keep).logits
         left_out = length - logits.shape[1]
         positions = batch.positions - (batch.positions // length + 1) * left_out
         return logits.flatten(0, 1).index_select(0, positions), torch.nn.Identity()

@@ -23,6 +23,7 @@ from trainer.batch import TrainedCompletion
 from trainer.checkpoint import export_policy
 from trainer.clock import StepTimer
 from trainer.config import RunFile
+from trainer.device_fit import fitted
 from trainer.engine.protocol import Engine
 from trainer.group import Group
 from trainer.group_log import GroupLog
@@ -61,7 +62,7 @@ class Loop:
             torch.set_num_threads(len(file.resources.cores))
         # What can be wrong with a configuration is found before an engine is started for it.
         task = load_task(config.task, config.held_out.problems if config.held_out.every_steps else 0)
-        self._learner = Learner(config, torch.device(file.resources.device))
+        self._learner = Learner(fitted(config, file.resources), torch.device(file.resources.device))
         tokenizer = self._learner.tokenizer
         room = config.engine.max_model_len - config.sampling.max_completion_tokens
         prompt_token_ids = token_ids(task.problems, tokenizer, room)
@@ -280,7 +281,7 @@ class Loop:
             engine_version=engine_version,
             rollouts=self._rollouts.state(),
             learner=self._learner.state_dict(),
-            engine_weights=None if engine_version == version else self._sync.handed_over,
+            engine_weights=None if engine_version == version else self._sync.handed_over(),
         )
         with self._checkpoints.writing(version) as folder:
             export_policy(self._learner, folder, self._dtype)

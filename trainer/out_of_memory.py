@@ -46,7 +46,7 @@ def pass_remedies(config: RunConfig, sequences: int) -> list[str]:
         ways.append(f"lower learner.tokens_per_micro_batch (now {config.learner.tokens_per_micro_batch})")
     else:
         ways.append(f"lower sampling.max_completion_tokens (now {config.sampling.max_completion_tokens})")
-    if not config.learner.gradient_checkpointing:
+    if config.learner.gradient_checkpointing is not True:
         ways.append("set learner.gradient_checkpointing: true")
     return ways + weight_remedies(config)
 

@@ -23,6 +23,7 @@ from trainer.lora import add_adapters, merged
 from trainer.models import model_path
 from trainer.out_of_memory import is_out_of_memory
 
+CPU = torch.device("cpu")
 _LEAST_PERTURBATION = 1e-3
 _NAMES_SHOWN = 5
 
@@ -48,7 +49,7 @@ class Policy:
         self.tokenizer, self.model = _load(config.model, device)
         if config.lora.rank:
             add_adapters(self.model, config.lora)
-        if config.learner.gradient_checkpointing:
+        if config.learner.gradient_checkpointing is True:  # `auto` is settled by device_fit
             _recompute_activations(self.model)
         self.trainable = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
 
@@ -73,7 +74,8 @@ class Policy:
     def perturbed(self) -> Iterator[None]:
         """Other weights inside: every tensor moved by noise of a third of its mean magnitude."""
         generator = torch.Generator(self.model.device).manual_seed(0)
-        kept = [parameter.detach().clone() for parameter in self.model.parameters()]
+        # In the machine's memory: on a GPU they would be what decides whether a run fits.
+        kept = [parameter.detach().to(CPU, copy=True) for parameter in self.model.parameters()]
         try:
             with torch.no_grad():
                 for parameter in self.model.parameters():
@@ -86,8 +88,8 @@ class Policy:
                     parameter.copy_(value)
 
     @torch.no_grad()
-    def weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Every weight by its name in the model's own checkpoint, as copies on the CPU; tied ones once."""
+    def weights(self, dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+        """Every weight by its name in the model's own checkpoint, as copies on a device; tied ones once."""
         addresses = {name: tensor.data_ptr() for name, tensor in self.model.state_dict().items()}
         tied = {
             name
@@ -95,7 +97,7 @@ class Policy:
             if name in addresses and addresses[name] == addresses.get(source)
         }
         state = {
-            name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype).to("cpu", copy=True)
+            name: tensor.to(dtype if tensor.is_floating_point() else tensor.dtype).to(device, copy=True)
             for name, tensor in merged(self.model)
             if name not in tied
         }
@@ -168,7 +170,7 @@ def _recompute_activations(model: PreTrainedModel) -> None:
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers or not model.supports_gradient_checkpointing:
         raise ConfigError(
-            f"{type(model).__name__} does not support learner.gradient_checkpointing: true; leave it out"
+            f"{type(model).__name__} does not support learner.gradient_checkpointing: true; set it to false"
         )
     model.gradient_checkpointing_enable()
     for layer in layers:

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 from transformers import PreTrainedTokenizerBase
@@ -20,6 +19,7 @@ from trainer.engine.protocol import (
     GenerationAborted,
     GenerationError,
     GenerationRequest,
+    Weights,
 )
 from trainer.errors import EngineError
 from trainer.frontier import PromptFrontier
@@ -48,6 +48,7 @@ class Rollouts:
 
     Attributes:
         buffer: where groups wait for the learner.
+        takes_tensors: whether the engine does, see `Engine`.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Rollouts:
         log: GroupLog,
     ) -> None:
         self._engine = engine
+        self.takes_tensors = engine.takes_tensors
         self._task = task
         self._prompt_token_ids = prompt_token_ids
         self._log = log
@@ -115,7 +117,7 @@ class Rollouts:
         """End the groups that are being generated; their prompts are the next to be dispatched."""
         self._submit(self._engine.abort_all()).result()
 
-    def load_weights(self, weights: Path, version: int) -> dict[str, str]:
+    def load_weights(self, weights: Weights, version: int) -> dict[str, str]:
         """Load weights into the engine, see `Engine.load_weights`; until `resume` nothing is dispatched."""
 
         async def load() -> dict[str, str]:

@@ -6,6 +6,7 @@ Tried with vLLM 0.32 (see docs/engine.md for the routes that are used).
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -24,9 +25,10 @@ import psutil
 from trainer.errors import ConfigError, EngineError
 from trainer.guard import start_guarded
 from trainer.models import model_path
-from trainer.settings import EngineSettings
+from trainer.settings import EngineSettings, WeightTransfer
 
 SERVED_NAME = "policy"
+WORKER_EXTENSION = "trainer.engine.worker_extension.WeightLoading"
 START_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 15.0
 CANCEL_TIMEOUT_S = 1.0  # one that is still starting does not listen, and has nothing to lose
@@ -75,6 +77,7 @@ class VllmServer:
         settings: EngineSettings,
         socket: Path,
         log: Path,
+        weight_transfer: WeightTransfer = "file",
         cores: tuple[int, ...] = (),
         device: str | None = None,
         while_waiting: Callable[[], None] = lambda: None,
@@ -88,6 +91,7 @@ class VllmServer:
             socket: where it will listen; an old socket there is removed. vLLM's own sockets lie beside
                 it, and stay when it is killed: let the folder go with the server.
             log: where its output goes, appended.
+            weight_transfer: how a learner will give it weights.
             cores: CPU cores it may use; on CPU it computes on these.
             device: value of CUDA_VISIBLE_DEVICES; None leaves the environment's.
             while_waiting: called again and again until it is ready; what it raises ends the server.
@@ -107,9 +111,9 @@ class VllmServer:
         socket.parent.mkdir(parents=True, exist_ok=True)
         socket.unlink(missing_ok=True)
         process, lifeline = start_guarded(
-            _command(model_path(model), settings, socket),
+            _command(model_path(model), settings, socket, weight_transfer),
             log,
-            environment=_environment(settings, socket, cores, device),
+            environment=_environment(settings, socket, weight_transfer, cores, device),
             prepare=_on_cores(cores),
             hold=hold,
         )
@@ -173,7 +177,9 @@ def _is_cpu_build() -> bool:
     return version().endswith("+cpu")
 
 
-def _command(model: str, settings: EngineSettings, socket: Path) -> list[str]:
+def _command(
+    model: str, settings: EngineSettings, socket: Path, weight_transfer: WeightTransfer
+) -> list[str]:
     executable = shutil.which("vllm", path=str(Path(sys.executable).parent)) or "vllm"
     command = [executable, "serve", model, "--uds", str(socket), "--served-model-name", SERVED_NAME]
     command += [
@@ -184,7 +190,9 @@ def _command(model: str, settings: EngineSettings, socket: Path) -> list[str]:
         str(settings.max_model_len),
     ]
     command += ["--logprobs-mode", "processed_logprobs", "--disable-uvicorn-access-log"]
-    command += ["--worker-extension-cls", "trainer.engine.worker_extension.WeightLoading"]
+    command += ["--worker-extension-cls", WORKER_EXTENSION]
+    if weight_transfer != "file":
+        command += ["--weight-transfer-config", json.dumps({"backend": weight_transfer})]
     if _is_cpu_build():
         # A seeded request whose prefill is split ends vLLM's CPU worker ("CPU Generator does not
         # use offset"), so prompts are never split here.
@@ -196,7 +204,11 @@ def _command(model: str, settings: EngineSettings, socket: Path) -> list[str]:
 
 
 def _environment(
-    settings: EngineSettings, socket: Path, cores: tuple[int, ...], device: str | None
+    settings: EngineSettings,
+    socket: Path,
+    weight_transfer: WeightTransfer,
+    cores: tuple[int, ...],
+    device: str | None,
 ) -> dict[str, str]:
     environment = dict(os.environ)
     environment |= {
@@ -205,6 +217,9 @@ def _environment(
         "VLLM_RPC_BASE_PATH": str(socket.parent),
         "VLLM_CPU_KVCACHE_SPACE": environment.get("VLLM_CPU_KVCACHE_SPACE", "1"),
     }
+    if weight_transfer == "ipc":
+        # CUDA IPC handles come pickled. Who can write to the socket, this user alone, could run code anyway.
+        environment["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
     if settings.deterministic:
         environment["VLLM_BATCH_INVARIANT"] = "1"
     if cores:

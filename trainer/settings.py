@@ -19,6 +19,10 @@ def _as_tuple(value: Any) -> Any:  # noqa: ANN401 - raw YAML
     return tuple(value) if isinstance(value, list) else value
 
 
+WeightTransfer = Literal["file", "ipc", "nccl"]
+"""How the learner's weights reach the engine: through a file in shared memory, or by vLLM's own transfer, on
+one GPU (ipc) or from one to another (nccl)."""
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 """A list of texts. What a section reads before its checks is Python and no JSON any more to a strict check,
 which then takes no list for a tuple."""
@@ -144,8 +148,9 @@ class LearnerSettings(Settings):
     """`bfloat16` is torch's autocast: matrix products in bfloat16, what needs the precision in float32."""
     tokens_per_micro_batch: PositiveInt = 8192
     """Padded tokens in one forward and backward pass; bounds the memory of a step."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    gradient_checkpointing: Literal["auto", True, False] = "auto"
+    """Recompute activations in the backward pass: less memory, about a third more time. `auto`: on a GPU
+    whose memory would not hold them, never on CPU."""
 
 
 class LoraSettings(Settings):
@@ -169,7 +174,8 @@ class EngineSettings(Settings):
     max_model_len: PositiveInt = 1024
     """Most tokens of a prompt and its completion together."""
     memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """Share of a CUDA device's memory for weights and KV cache, the learner beside it."""
+    """Share of a CUDA device's memory that the engine takes for its weights, KV cache and computation. What a
+    learner on the same device needs beside it is counted before the run starts."""
     deterministic: bool = False
     """Completions do not depend on what else is running. The transformers engine then serves one group at a
     time; vLLM can do it on CUDA only."""

@@ -1,34 +1,28 @@
 """Giving the engine the learner's weights, and proving that they arrived."""
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-import psutil
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from trainer.engine.checksum import tensor_checksum
 from trainer.engine.protocol import Completion, GenerationRequest
-from trainer.errors import EngineError, StorageError
+from trainer.errors import EngineError
+from trainer.handover import DeviceBuffer, Handover, SharedMemoryFile
 from trainer.learner import Learner
 from trainer.rollout import Rollouts
 
 # Of the distance between two sets of weights, see `prove`. Honest bfloat16 engines are at 0.01 of it, one
 # with a single old tensor at 0.2 for a model of one layer; deeper ones hide a single tensor better.
 PROBE_TOLERANCE = 0.1
-_PREFIX = "sweepctl-weights-"
 _PROBE_COMPLETIONS = 4
 _PROBE_TOKENS = 32
 
 
 class WeightSync:
-    """Hands weights over through a file in shared memory.
+    """Hands weights over: a file in shared memory, or tensors where the engine takes them.
 
     Args:
         learner: whose weights.
@@ -52,12 +46,13 @@ class WeightSync:
         self._learner = learner
         self._rollouts = rollouts
         self._dtype = dtype
-        self._directory = _shared_directory()
+        self._handover: Handover = (
+            DeviceBuffer(learner.device) if rollouts.takes_tensors else SharedMemoryFile()
+        )
 
-    @property
     def handed_over(self) -> Path:
         """The weights that the engine holds, as a file."""
-        return self._directory / "weights.safetensors"
+        return self._handover.file()
 
     def push(self, version: int) -> int:
         """Load the learner's weights into the engine as `version`.
@@ -68,23 +63,15 @@ class WeightSync:
         Raises:
             EngineError: what the engine loaded is not what the learner holds.
         """
-        weights = self._learner.weights(self._dtype)
-        with _shared_memory_explained(self._directory):
-            self.handed_over.unlink(missing_ok=True)  # an engine may still have the last one mapped
-            save_file(weights, self.handed_over)
-        return self._load(weights, version)
+        return self._push(self._learner.weights(self._dtype, self._handover.device), version)
 
     def push_file(self, path: Path, version: int) -> None:
         """Load older weights than the learner's, which a checkpoint kept; see `push`."""
-        with _shared_memory_explained(self._directory):
-            # Another file, not the same one written over: an engine may still have that mapped.
-            self.handed_over.unlink(missing_ok=True)
-            shutil.copyfile(path, self.handed_over)
-        self._load(load_file(path), version)
+        self._push(load_file(path, device=str(self._handover.device)), version)
 
-    def _load(self, weights: Mapping[str, torch.Tensor], version: int) -> int:
+    def _push(self, weights: Mapping[str, torch.Tensor], version: int) -> int:
         expected = {name: tensor_checksum(tensor) for name, tensor in weights.items()}
-        loaded = self._rollouts.load_weights(self.handed_over, version)
+        loaded = self._rollouts.load_weights(self._handover.put(weights), version)
         if loaded != expected:
             wrong = sorted(
                 name for name in expected.keys() | loaded.keys() if expected.get(name) != loaded.get(name)
@@ -141,20 +128,8 @@ class WeightSync:
         ]
 
     def close(self) -> None:
-        """Remove the file from shared memory."""
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-
-@contextmanager
-def _shared_memory_explained(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        free = shutil.disk_usage(directory).free / 2**20
-        raise StorageError(
-            f"{directory} cannot take the weights for the engine ({error}; {free:.0f} MB free). It must "
-            "hold all of them; a container gets more with --shm-size"
-        ) from error
+        """Hold no weights for the engine any more."""
+        self._handover.close()
 
 
 def _flat(completions: Sequence[Completion]) -> list[float]:
@@ -172,13 +147,3 @@ def _require_near(gap: float, limit: float) -> None:
             f"the engine's logprobs differ from the learner's by {gap:.3f} nats a token, more than "
             f"{limit:.3f}: it does not compute with the weights it was given"
         )
-
-
-def _shared_directory() -> Path:
-    """A new folder in shared memory; those of processes that were killed are removed."""
-    parent = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
-    for left in parent.glob(f"{_PREFIX}*"):
-        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))

@@ -14,7 +14,7 @@ from sweepctl.plan.plan import PlannedRun
 from sweepctl.running.slots import Slot
 from trainer.errors import ConfigError
 from trainer.scratch import scratch_folder
-from trainer.settings import EngineSettings
+from trainer.settings import EngineSettings, WeightTransfer
 
 
 class Server(Protocol):
@@ -39,6 +39,7 @@ class StartServer(Protocol):
         settings: EngineSettings,
         socket: Path,
         log: Path,
+        weight_transfer: WeightTransfer,
         cores: tuple[int, ...],
         device: str | None,
         while_waiting: Callable[[], None],
@@ -73,6 +74,7 @@ def start_vllm(
     settings: EngineSettings,
     socket: Path,
     log: Path,
+    weight_transfer: WeightTransfer,
     cores: tuple[int, ...],
     device: str | None,
     while_waiting: Callable[[], None],
@@ -86,6 +88,7 @@ def start_vllm(
         settings=settings,
         socket=socket,
         log=log,
+        weight_transfer=weight_transfer,
         cores=cores,
         device=device,
         while_waiting=while_waiting,
@@ -184,6 +187,7 @@ class WarmEngine:
             settings=key.settings,
             socket=self._folder / "engine.sock",
             log=self.log,
+            weight_transfer=self.slot.weight_transfer,
             cores=self.slot.engine_cores,
             device=self.slot.engine_device,
             while_waiting=while_waiting,

@@ -13,6 +13,7 @@ from sweepctl.machine import package_version, usable_cores, visible_gpus
 from sweepctl.spec.model import ResourcesSpec
 from trainer.config import Resources
 from trainer.errors import ConfigError
+from trainer.settings import WeightTransfer
 
 Kind = Literal["gpu", "core"]
 
@@ -46,6 +47,13 @@ class Slot:
         return ",".join(self.devices[1:] or self.devices) if self.kind == "gpu" else None
 
     @property
+    def weight_transfer(self) -> WeightTransfer:
+        """How weights come from the learner to the engine: within a GPU, or from one to another."""
+        if self.kind == "core":
+            return "file"
+        return "ipc" if len(self.devices) == 1 else "nccl"
+
+    @property
     def learner_environment(self) -> dict[str, str]:
         """What the learner's process finds in its environment beside ours."""
         return {"CUDA_VISIBLE_DEVICES": self.devices[0]} if self.kind == "gpu" else {}
@@ -54,7 +62,7 @@ class Slot:
     def learner_resources(self) -> Resources:
         """Cores and torch device of the learner. It sees one GPU, which is then the first."""
         if self.kind == "gpu":
-            return Resources(device="cuda:0")
+            return Resources(device="cuda:0", weight_transfer=self.weight_transfer)
         cores = tuple(map(int, self.devices))
         return Resources(cores=cores[len(cores) // 2 :], device="cpu")
 

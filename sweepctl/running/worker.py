@@ -77,7 +77,10 @@ class Worker:
         finally:
             row.note = None
         row.state = "running"
-        write_config(self.plan, run, self.slot.learner_resources)
+        resources = self.slot.learner_resources
+        if socket is None:  # the transformers engine, which takes files only
+            resources = resources.model_copy(update={"weight_transfer": "file"})
+        write_config(self.plan, run, resources)
         # What an earlier attempt said must not be taken for this one's word, should it die without any.
         write_pending(run.paths, run.config.max_steps)
         append_attempt(
@@ -91,6 +94,8 @@ class Worker:
         with mirrors:
             code, cause = self.run_task(task, limits, lambda: size(run.paths.trace))
         outcome = self._end(run, verdict(read_status(run.paths), code, cause, limits))
+        if outcome.state is not RunState.SUCCEEDED and self.slot.weight_transfer != "file":
+            self.engine.stop()  # it may have been left amid a sync, which nobody can end
         self.timings.run(run.name, outcome.state, time.monotonic() - began)
         return outcome
 

@@ -32,9 +32,10 @@ retry: {max_attempts: 1}
 class FakeServer:
     """A guarded process that sleeps, in place of vLLM."""
 
-    def __init__(self, model, *, settings, socket, log, cores, device, while_waiting, hold):
+    def __init__(self, model, *, settings, socket, log, weight_transfer, cores, device, while_waiting, hold):
         while_waiting()
         self.model, self.socket, self.cores = model, socket, cores
+        self.weight_transfer, self.device = weight_transfer, device
         self.process = GuardedProcess(
             [sys.executable, "-S", "-c", "import time; time.sleep(600)"], log, hold=hold
         )
@@ -73,6 +74,7 @@ class FakeSweep:
         self.servers: list[FakeServer] = []
         self.display = RecordingDisplay()
         self.vllm = True
+        self.kind = "core"
         self.executor: Executor = LocalExecutor(FAKE)
 
     def behave(self, **behaviours: str) -> None:
@@ -86,7 +88,7 @@ class FakeSweep:
             plan=load_plan(self.spec, "auto", [], self.runs_dir, only=only),
             options=Options(orphan_patience_s=patience, **options),
             display=self.display,
-            share=Share("core", devices, len(devices), concurrency),
+            share=Share(self.kind, devices, len(devices), concurrency),
             ingest=lambda: None,
             executor=self.executor,
             engines=EngineKind(lambda: self.vllm, self._start),

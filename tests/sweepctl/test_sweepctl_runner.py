@@ -49,8 +49,11 @@ def test_transformers_needs_no_engine_though_vllm_is_there(fake_sweep):
     fake_sweep.spec.write_text(
         fake_sweep.spec.read_text().replace("base: {", "base: {engine.name: transformers, ")
     )
+    fake_sweep.kind = "gpu"
     assert fake_sweep.run() == 0
     assert fake_sweep.servers == []
+    config = json.loads((fake_sweep.root / "s0" / "config.json").read_text())
+    assert config["resources"] == {"cores": [], "device": "cuda:0", "weight_transfer": "file"}
 
 
 def test_vllm_asked_for_and_missing_is_said(fake_sweep):
@@ -244,6 +247,20 @@ def test_force_runs_all_again_and_keeps_the_old(fake_sweep):
     assert fake_sweep.run(force=True, evaluate=False) == 0
     assert fake_sweep.calls() == ALL + ALL
     assert len(list(fake_sweep.root.glob("s0.set-aside-*"))) == 1
+
+
+@pytest.mark.parametrize(("kind", "engines"), [("core", 1), ("gpu", 2)])
+def test_after_a_run_that_did_not_succeed_an_engine_on_a_gpu_is_replaced(fake_sweep, kind, engines):
+    """Such a run may have left it amid a sync, which on a GPU nobody can end."""
+    fake_sweep.kind = kind
+    fake_sweep.behave(s0="fail")
+    assert fake_sweep.run() == 1
+    assert fake_sweep.state("s0") == "failed"
+    assert len(fake_sweep.servers) == engines
+    way = {"core": "file", "gpu": "nccl"}[kind]
+    assert {server.weight_transfer for server in fake_sweep.servers} == {way}
+    config = json.loads((fake_sweep.root / "s1" / "config.json").read_text())
+    assert config["resources"]["weight_transfer"] == way
 
 
 def test_a_directory_of_another_run_is_set_aside(fake_sweep):

@@ -16,6 +16,7 @@ from sweepctl.running.flock import LockFile
 from sweepctl.running.lease import lease_devices, lease_folder
 from sweepctl.running.slots import Share, Slot, choose_share, parse_devices
 from sweepctl.spec.model import ResourcesSpec
+from trainer.config import Resources
 from trainer.errors import ConfigError
 
 
@@ -54,6 +55,8 @@ def test_a_gpu_is_shared_by_engine_and_learner_and_two_are_divided():
     alone, pair = Slot(0, "gpu", ("3",)), Slot(1, "gpu", ("4", "5"))
     assert (alone.learner_environment, alone.engine_device) == ({"CUDA_VISIBLE_DEVICES": "3"}, "3")
     assert (pair.learner_environment, pair.engine_device) == ({"CUDA_VISIBLE_DEVICES": "4"}, "5")
+    assert (alone.weight_transfer, pair.weight_transfer) == ("ipc", "nccl")
+    assert alone.learner_resources == Resources(device="cuda:0", weight_transfer="ipc")
     # Each process sees its own device only, so it is the first one.
     assert pair.learner_resources.device == "cuda:0"
     assert (pair.name, Slot(0, "core", ("1",)).name) == ("gpu 4,5", "core 1")

@@ -3,8 +3,7 @@
 import pytest
 import torch
 from learner_factory import write_model
-from test_trainer_loop import run_loop
-from trainer_factory import lines
+from trainer_factory import lines, run_loop
 from transformers import AutoModelForCausalLM
 
 from trainer.conservation import violations

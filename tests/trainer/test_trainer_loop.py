@@ -1,41 +1,17 @@
 """Whole runs in this process, over engines that are honest, slow, broken or lying."""
 
 import json
-import threading
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from trainer_factory import LocalEngine, completion, lines
+from trainer_factory import LocalEngine, completion, lines, run_loop, step_fields
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trainer.__main__ import train_to_the_end
-from trainer.config import RunFile
 from trainer.conservation import violations
 from trainer.engine.protocol import GenerationError
 from trainer.errors import EngineError, TrainingError
-from trainer.loop import Loop
 from trainer.paths import RunPaths
-from trainer.trace import TraceWriter
-
-
-def run_loop(directory, config, engine, meanwhile=None):
-    """What `python -m trainer` does with a configuration, without its process."""
-    paths = RunPaths(directory)
-    file = RunFile(sweep="s", run_name="r", run_id=config.run_id(), config=config)
-    heartbeat = SimpleNamespace(step=0)
-    with TraceWriter(paths.trace) as trace:
-        loop = Loop(file, paths, trace, heartbeat, lambda: engine)
-        if meanwhile:
-            threading.Thread(target=meanwhile, args=(loop,), daemon=True).start()
-        train_to_the_end(loop, file, trace, heartbeat)
-    paths.remove_resume()
-    return paths
-
-
-def step_fields(paths, *names):
-    return [tuple(record[name] for name in names) for record in lines(paths.trace, "step")]
 
 
 def is_probe(request):

@@ -9,8 +9,7 @@ from collections import Counter
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_trainer_loop import run_loop
-from trainer_factory import LocalEngine, completion, lines
+from trainer_factory import LocalEngine, completion, lines, run_loop
 
 from trainer.conservation import SurvivingTrace, violations
 from trainer.engine.protocol import GenerationAborted
@@ -257,7 +256,7 @@ def test_shared_memory_that_is_too_small_says_what_to_do(tmp_path, config, digit
     def full(weights, path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainer.weight_sync.save_file", full)
+    monkeypatch.setattr("trainer.handover.save_file", full)
     with pytest.raises(StorageError, match=r"cannot take the weights .*No space left.*--shm-size"):
         run_loop(tmp_path, config(), LocalEngine(digit_model))
 

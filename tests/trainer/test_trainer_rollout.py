@@ -32,6 +32,7 @@ class Scripted:
     """Answers "#### 1" and "#### 0" in turn, after a delay that the prompt's text asks for in hundredths."""
 
     description = "scripted"
+    takes_tensors = False
 
     def __init__(self, answers="10", failing=()):
         self.answers, self.failing = answers, failing

@@ -3,8 +3,7 @@
 import pytest
 from safetensors.torch import load_file
 from synchronous_grpo import train
-from test_trainer_loop import run_loop
-from trainer_factory import lines
+from trainer_factory import lines, run_loop
 
 from trainer.engine.transformers_engine import TransformersEngine
 from trainer.settings import EngineSettings

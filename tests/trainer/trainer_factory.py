@@ -2,18 +2,25 @@
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from trainer.__main__ import train_to_the_end
+from trainer.config import RunFile
 from trainer.engine.checksum import tensor_checksum
 from trainer.engine.protocol import Completion, EngineCounters, GenerationAborted
 from trainer.frontier import Prompt
 from trainer.group import Group
+from trainer.loop import Loop
+from trainer.paths import RunPaths
 from trainer.tasks import Problem
+from trainer.trace import TraceWriter
 
 
 def problem(number=0, answer="#### 1"):
@@ -61,6 +68,7 @@ class LocalEngine:
     """
 
     description = "local"
+    takes_tensors = False
 
     def __init__(self, model: Path, *, delays=(0.0,), spoil=None):
         self._tokenizer = AutoTokenizer.from_pretrained(model)
@@ -102,7 +110,7 @@ class LocalEngine:
 
     async def load_weights(self, weights, version):
         self.most_running_during_a_load = max(self.most_running_during_a_load, self.running)
-        tensors = load_file(weights)
+        tensors = load_file(weights) if isinstance(weights, Path) else dict(weights)
         self._model.load_state_dict(tensors, strict=False)
         self._version = version
         self.loads.append((version, tensors))
@@ -137,3 +145,21 @@ class LocalEngine:
         new = tokens[len(request.token_ids) :]
         ended = new[-1] == self._tokenizer.eos_token_id
         return Completion(new, logprobs, not ended, self._version, self._version)
+
+
+def run_loop(directory, config, engine, meanwhile=None):
+    """What `python -m trainer` does with a configuration, without its process."""
+    paths = RunPaths(directory)
+    file = RunFile(sweep="s", run_name="r", run_id=config.run_id(), config=config)
+    heartbeat = SimpleNamespace(step=0)
+    with TraceWriter(paths.trace) as trace:
+        loop = Loop(file, paths, trace, heartbeat, lambda: engine)
+        if meanwhile:
+            threading.Thread(target=meanwhile, args=(loop,), daemon=True).start()
+        train_to_the_end(loop, file, trace, heartbeat)
+    paths.remove_resume()
+    return paths
+
+
+def step_fields(paths, *names):
+    return [tuple(record[name] for name in names) for record in lines(paths.trace, "step")]

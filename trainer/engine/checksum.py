@@ -1,6 +1,7 @@
 """Weights as files, and their checksums: the same on both sides of a sync."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -8,14 +9,50 @@ import xxhash
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+_BLOCK_WORDS = 2**22
+_BLOCK_STEP = 0x9E3779B97F4A7C15 - 2**64
+"""Odd, and below 0 as int64 has it: what a block counts for is a power of it."""
 
 
 def tensor_checksum(tensor: torch.Tensor) -> str:
-    """xxh3-64 over dtype, shape and bytes of a tensor, wherever it lies."""
-    flat = tensor.detach().cpu().contiguous()
+    """64 bits over dtype, shape and bytes of a tensor; the same on all devices of one type.
+
+    On CPU xxh3. A GPU would have to send all bytes there for that, which takes longer than a sync may, so it
+    sums up by itself; see `word_sum`.
+    """
+    flat = tensor.detach().contiguous()
     digest = xxhash.xxh3_64(f"{flat.dtype} {tuple(flat.shape)}".encode())
-    digest.update(flat.reshape(-1).view(torch.uint8).numpy().data)
+    values = flat.reshape(-1).view(torch.uint8)
+    digest.update(values.numpy().data if values.device.type == "cpu" else str(word_sum(values)).encode())
     return digest.hexdigest()
+
+
+def word_sum(values: torch.Tensor) -> int:
+    """Sum modulo 2**64 of a tensor's 32-bit words, each times an odd random number of its place.
+
+    An odd factor is invertible, so that no change of a single word can go unnoticed; of several words a
+    change does with probability 2**-64 or so. Integer sums do not depend on their order.
+
+    Args:
+        values: bytes, shape [n], on any device.
+    """
+    if values.storage_offset() % 4:  # words must begin at a word
+        values = values.clone()
+    whole = len(values) // 4 * 4
+    tail = torch.nn.functional.pad(values[whole:], (0, -len(values) % 4))
+    factors = _factors(values.device)
+    total = torch.zeros((), dtype=torch.int64, device=values.device)
+    for words in (*values[:whole].view(torch.int32).split(_BLOCK_WORDS), tail.view(torch.int32)):
+        total = total * _BLOCK_STEP + (words.to(torch.int64) * factors[: len(words)]).sum()
+    return int(total)
+
+
+@cache
+def _factors(device: torch.device) -> torch.Tensor:
+    """Odd numbers, the same everywhere, shape [_BLOCK_WORDS]."""
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.randint(-(2**63), 2**63 - 1, (_BLOCK_WORDS,), generator=generator)
+    return (numbers | 1).to(device)
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -1,9 +1,15 @@
 """What the trainer and the evaluation need of a rollout engine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:  # slow to import, and only named here
+    from torch import Tensor
+
+Weights: TypeAlias = "Path | Mapping[str, Tensor]"
+"""A safetensors file, a folder of them, or tensors by their names there."""
 
 UNKNOWN_VERSION = -1
 """Of an engine before anybody has loaded weights into it under a name."""
@@ -98,6 +104,8 @@ class Engine(Protocol):
 
     description: str
     """Name and version, for the trace."""
+    takes_tensors: bool
+    """Whether `load_weights` takes tensors on the learner's device; else it takes files only."""
 
     async def attach(self) -> None:
         """Take the engine over; whatever an earlier owner left running there is ended."""
@@ -112,18 +120,22 @@ class Engine(Protocol):
         """
         ...
 
-    async def load_weights(self, weights: Path, version: int) -> dict[str, str]:
-        """Load a safetensors file, or a folder of them, as policy `version`.
+    async def load_weights(self, weights: Weights, version: int) -> dict[str, str]:
+        """Load weights as policy `version`.
 
         What is running stands still meanwhile and goes on under the new weights, what it had in the KV
         cache computed again; the logprobs of its earlier tokens stay those of the weights that sampled
         them. Nothing computed with other weights is ever used again.
 
+        Args:
+            weights: see `Weights`; tensors must not change meanwhile.
+            version: their name.
+
         Returns:
             The checksum of every tensor as it was handed to the model.
 
         Raises:
-            EngineError: when a parameter of the model was not in the file.
+            EngineError: when a parameter of the model was not among them.
         """
         ...
 

@@ -9,11 +9,17 @@ from trainer import server
 from trainer.engine.protocol import Engine
 from trainer.errors import ConfigError
 from trainer.scratch import scratch_folder
-from trainer.settings import EngineSettings
+from trainer.settings import EngineSettings, WeightTransfer
 
 
 def start_engine(
-    model: str, settings: EngineSettings, socket: Path | None, directory: Path, cores: tuple[int, ...]
+    model: str,
+    settings: EngineSettings,
+    socket: Path | None,
+    directory: Path,
+    cores: tuple[int, ...],
+    *,
+    weight_transfer: WeightTransfer = "file",
 ) -> Engine:
     """Connect to the engine behind `socket`, or start one that ends with this process.
 
@@ -23,6 +29,7 @@ def start_engine(
         socket: of a running `vllm serve`; None to start an engine.
         directory: where a started engine keeps its log.
         cores: CPU cores a started engine may use; none: all.
+        weight_transfer: how it will be given weights; the transformers engine takes files only.
 
     Raises:
         ConfigError: vLLM is asked for and not installed, or cannot do what the settings ask.
@@ -39,17 +46,22 @@ def start_engine(
     from trainer.engine.vllm_client import VllmEngine  # noqa: PLC0415
 
     if socket is not None:
-        return VllmEngine(socket, settings)
+        return VllmEngine(socket, settings, weight_transfer)
     # A unix socket's path must be short.
     folder = scratch_folder("sweepctl-engine-", Path(tempfile.gettempdir()))
     try:
         started = server.VllmServer.start(
-            model, settings=settings, socket=folder / "engine.sock", log=directory / "engine.log", cores=cores
+            model,
+            settings=settings,
+            socket=folder / "engine.sock",
+            log=directory / "engine.log",
+            weight_transfer=weight_transfer,
+            cores=cores,
         )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return VllmEngine(started.socket, settings, owned=started)
+    return VllmEngine(started.socket, settings, weight_transfer, owned=started)
 
 
 def engine_description(settings: EngineSettings) -> str:

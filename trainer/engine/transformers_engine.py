@@ -18,7 +18,7 @@ from typing import Any
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from trainer.engine.limits import hangs, wait_while_sampling
-from trainer.engine.protocol import Completion, EngineCounters, GenerationRequest
+from trainer.engine.protocol import Completion, EngineCounters, GenerationRequest, Weights
 from trainer.engine.transformers_worker import serve
 from trainer.errors import ConfigError, EngineError
 from trainer.models import model_path
@@ -38,6 +38,7 @@ class TransformersEngine:
 
     def __init__(self, model: str, settings: EngineSettings, cores: tuple[int, ...]) -> None:
         self.description = f"transformers {importlib.metadata.version('transformers')}"
+        self.takes_tensors = False
         self._timeout_s = settings.timeout_s
         path = model_path(model)
         _require_cache(path)
@@ -70,8 +71,10 @@ class TransformersEngine:
         )
         return completions
 
-    async def load_weights(self, weights: Path, version: int) -> dict[str, str]:
+    async def load_weights(self, weights: Weights, version: int) -> dict[str, str]:
         """Load a safetensors file; the child refuses one whose names are not exactly the model's."""
+        if not isinstance(weights, Path):
+            raise EngineError("the transformers engine takes weights from files only")
         checksums: dict[str, str] = await self._call("load_weights", str(weights), version)
         return checksums
 

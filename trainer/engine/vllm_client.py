@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -20,10 +20,18 @@ from trainer.engine.protocol import (
     GenerationAborted,
     GenerationError,
     GenerationRequest,
+    Weights,
 )
 from trainer.errors import EngineError
 from trainer.server import SERVED_NAME, VllmServer, version
-from trainer.settings import EngineSettings
+from trainer.settings import EngineSettings, WeightTransfer
+
+if TYPE_CHECKING:  # slow to import, and needed on GPUs only
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from trainer.engine.vllm_transfer import DeviceTransfer
 
 _CONNECT_TIMEOUT_S = 10
 _ABORT_AGAIN_S = 0.1
@@ -57,8 +65,17 @@ class VllmEngine:
     can never serve what other weights computed, even should a reset of the cache fail.
     """
 
-    def __init__(self, socket: Path, settings: EngineSettings, owned: VllmServer | None = None) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        settings: EngineSettings,
+        weight_transfer: WeightTransfer = "file",
+        owned: VllmServer | None = None,
+    ) -> None:
         self.description = f"vllm {version()}"
+        self.takes_tensors = weight_transfer != "file"
+        self._weight_transfer = weight_transfer
+        self._transfer: DeviceTransfer | None = None
         self._owned = owned
         self._socket = socket
         self._settings = settings
@@ -78,6 +95,8 @@ class VllmEngine:
         await self.abort_all()
         await self._post("/resume")  # an owner that was killed during a load leaves the engine paused
         await self._name_version(UNKNOWN_VERSION)
+        if self.takes_tensors:
+            self._transfer = await asyncio.to_thread(self._connect)
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
         """Sample a group, in as few requests as vLLM takes it."""
@@ -95,7 +114,7 @@ class VllmEngine:
             raise GenerationAborted(completions)
         return completions
 
-    async def load_weights(self, weights: Path, version: int) -> dict[str, str]:
+    async def load_weights(self, weights: Weights, version: int) -> dict[str, str]:
         """Load while all requests stand still, and forget everything computed with the old weights."""
         await self._post("/pause?mode=keep&clear_cache=false")
         try:
@@ -131,6 +150,8 @@ class VllmEngine:
 
     async def close(self) -> None:
         """Disconnect; stop the server when it is ours."""
+        if self._transfer:
+            await asyncio.to_thread(self._transfer.close)
         if self._session:
             await self._session.close()
         if self._owned:
@@ -175,13 +196,29 @@ class VllmEngine:
     async def _answer(self, running: asyncio.Task[_Answer]) -> _Answer:
         return await wait_while_sampling(running, self._sampled_tokens, self._settings.timeout_s, self._log)
 
-    async def _load_paused(self, weights: Path, version: int) -> dict[str, str]:
-        body = {"method": "load_policy_weights", "kwargs": {"path": str(weights)}}
-        result = (await self._post("/collective_rpc", body)).json()["results"][0]
+    def _connect(self) -> "DeviceTransfer":
+        # Imports vLLM and torch, which this client does not need otherwise.
+        from trainer.engine.vllm_transfer import DeviceTransfer, init_info_for  # noqa: PLC0415
+
+        transfer = DeviceTransfer(self._socket, self._settings.timeout_s)
+        try:
+            transfer.connect(init_info_for(self._weight_transfer, transfer.workers))
+        except BaseException:
+            transfer.close()
+            raise
+        return transfer
+
+    async def _load_paused(self, weights: Weights, version: int) -> dict[str, str]:
+        if isinstance(weights, Path):
+            source = str(weights)
+            result = await self._on_worker("load_policy_weights", path=source)
+        else:
+            source = "the learner's memory"
+            result = await self._transferred(weights)
         if refused := result["refused"]:
-            raise EngineError(f"the engine's model takes nothing from tensors in {weights}: {refused}")
+            raise EngineError(f"the engine's model takes nothing from tensors in {source}: {refused}")
         if missing := result["missing"]:
-            raise EngineError(f"the weights in {weights} leave parameters of the engine unloaded: {missing}")
+            raise EngineError(f"the weights in {source} leave parameters of the engine unloaded: {missing}")
         await self._name_version(version)
         # Sends running requests back to the queue: their keys and values are computed again.
         reset = await self._post("/reset_prefix_cache?reset_running_requests=true")
@@ -190,6 +227,19 @@ class VllmEngine:
         self._cache_salt = secrets.token_hex(8)
         checksums: dict[str, str] = result["checksums"]
         return checksums
+
+    async def _transferred(self, weights: "Mapping[str, Tensor]") -> dict[str, Any]:
+        if self._transfer is None:
+            raise EngineError("this engine takes weights from files only")
+        await self._on_worker("begin_policy_load", names=list(weights))
+        await asyncio.to_thread(self._transfer.send, weights)
+        result: dict[str, Any] = await self._on_worker("end_policy_load")
+        return result
+
+    async def _on_worker(self, method: str, **arguments: object) -> Any:  # noqa: ANN401 - any JSON
+        """What a method of the worker extension returns; all workers are given the same weights."""
+        answer = await self._post("/collective_rpc", {"method": method, "kwargs": arguments})
+        return answer.json()["results"][0]
 
     async def _name_version(self, version: int) -> None:
         await self._post("/update_weight_version", {"new_version": str(version)})
