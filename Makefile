@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv/bin
 
-.PHONY: help setup sweep test lint test-slow bench dashboard docs lock clean
+.PHONY: help setup sweep test lint test-slow bench bench-gpu dashboard docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ bench: setup ## The learner against a bare forward and backward; expansion of la
 	$(VENV)/python benchmarks/ingest.py
 	$(VENV)/python benchmarks/startup.py
 	$(VENV)/python benchmarks/simulator.py
+
+bench-gpu: setup ## On a GPU: the five arms on a model of random weights, nothing downloaded
+	$(VENV)/python -m benchmarks.gpu
 
 docs: setup ## Write the pages and the schema that are made from the code
 	$(VENV)/python scripts/configuration_docs.py > docs/configuration.md
