@@ -55,11 +55,12 @@ class Durations:
             that serves any number at once.
         max_concurrent_groups: that the engine runs at once; others wait in line. None: any number.
         verify_s: from the end of a generation to its verdict.
-        learn_s_per_prompt, learn_s_per_token: forward and backward.
+        learn_s_per_prompt, learn_s_per_token: forward and backward, of all updates of a batch.
         optimizer_s: of a step's optimizer.
         other_s: what else comes with a step, before its sync.
         sync_s: bringing the engine to the learner's version, once it is drained.
         checkpoint_s: of one checkpoint.
+        held_out_s: of one evaluation on held-out problems, for which the learner waits.
     """
 
     crowding: float = 0.0
@@ -71,6 +72,7 @@ class Durations:
     other_s: float = 0.0
     sync_s: float = 0.0
     checkpoint_s: float = 0.0
+    held_out_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Way:
         in_flight: what a sync does to running groups.
         chunk: groups in one forward and backward pass; below B the learner streams.
         checkpoint_every_steps: steps between two checkpoints; the last step always leaves one.
+        held_out_every_steps: steps between two evaluations on held-out problems.
         max_useless_groups: so many filtered or failed groups in a row end the run.
     """
 
@@ -89,6 +92,7 @@ class Way:
     in_flight: InFlight = "wait"
     chunk: int | None = None
     checkpoint_every_steps: int | None = None
+    held_out_every_steps: int | None = None
     max_useless_groups: float = inf
 
 
@@ -177,7 +181,7 @@ class _Engine:
         self._running: list[tuple[float, int, SimulatedGroup]] = []  # by the virtual time at which they end
         self._line: deque[SimulatedGroup] = deque()
         self._virtual, self._since_s = 0.0, 0.0
-        self.halted = False
+        self.halted, self.evaluating = False, False
         self.idle_s = 0.0
 
     @property
@@ -189,7 +193,7 @@ class _Engine:
         """Its clocks come to `now`."""
         passed, self._since_s = now - self._since_s, now
         if self.halted or not self._running:
-            self.idle_s += passed
+            self.idle_s += 0.0 if self.evaluating else passed
         else:
             self._virtual += passed / (1.0 + self._crowding * (len(self._running) - 1))
 
@@ -303,8 +307,9 @@ class _Simulation:
         for step in range(schedule.max_steps):
             record = SimulatedStep(start_s=self._now)
             idle_before_s = self._engine.idle_s
+            yield from self._evaluate(step, record)
             yield from self._train(step, record)
-            record.other_s = durations.other_s
+            record.other_s += durations.other_s
             yield durations.other_s
             version = step + 1
             if schedule.sync_due(version):
@@ -315,6 +320,18 @@ class _Simulation:
             record.wall_s = self._now - record.start_s
             record.engine_idle_s = self._engine.idle_s - idle_before_s
             self._run.steps.append(record)
+
+    def _evaluate(self, version: int, record: SimulatedStep) -> Iterator[float]:
+        """As in the trace: a version is evaluated after its step's record, so the next step bears the time.
+
+        The first version's evaluation comes before the first step and the last one's after the last step.
+        """
+        every = self._way.held_out_every_steps
+        if every is not None and version > 0 and version % every == 0:
+            record.other_s += self._durations.held_out_s
+            self._engine.evaluating = True
+            yield self._durations.held_out_s
+            self._engine.evaluating = False
 
     def _train(self, step: int, record: SimulatedStep) -> Iterator[float]:
         durations = self._durations

@@ -114,8 +114,8 @@ def _step_times(view: View, plan: pd.DataFrame, measured: pd.DataFrame) -> None:
             predicted_against_measured(measured, arm_styles(view.report.experiments)),
             measured[["label", "run_name", "state", *_STEP_TIME, "step_error"]],
             "Mean step time, predicted against measured, a point for each run; on the line the two are "
-            "equal. Bars: 95 % of the simulated runs lie within. They show what the chance of lengths and "
-            f"verdicts makes of one run, not how uncertain the costs are.{_so_far(measured)}",
+            "equal. Bars: where chance alone, of lengths and verdicts, puts 95 % of runs with these costs; "
+            f"they do not show how uncertain the costs are.{_so_far(measured)}",
             title="mean step time, predicted and measured",
         )
     beside = (
@@ -281,7 +281,7 @@ _STEP_COLUMNS: Columns = {
     "label": text("Run"),
     "state": text("State"),
     "predicted_step_s": number("Predicted (s)", "%.2f"),
-    "step_low_s": number("95 % from", "%.2f", "of the simulated runs: what chance alone makes of one run"),
+    "step_low_s": number("95 % from", "%.2f", "of runs with these costs, by chance alone"),
     "step_high_s": number("to", "%.2f"),
     "measured_step_s": number("Measured (s)", "%.2f"),
     "error_percent": number("Error", "%+.1f %%", "predicted over measured, less 100 %"),
@@ -342,6 +342,7 @@ _COSTS = {
     "cost_optimizer_s": _Cost("The optimizer, and further updates of a batch", "ms a step", 1000),
     "cost_sync_s": _Cost("A sync of the weights", "ms", 1000),
     "cost_checkpoint_s": _Cost("A checkpoint", "ms", 1000),
+    "cost_held_out_s": _Cost("An evaluation on held-out problems", "s"),
     "cost_other_s": _Cost("The rest of a step", "ms a step", 1000),
     "cost_groups": _Cost("Groups that generation was measured on; 1: given by hand", "groups"),
 }

@@ -20,7 +20,7 @@ _FEW = 12
 def predicted_against_measured(plan: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> go.Figure:
     """A point for each run, its mean step time as predicted over as measured; on the line both are equal.
 
-    Bars are the range of the replications: what chance alone does, not how sure the costs are.
+    Bars are where chance alone puts 95 % of runs with these costs; how sure the costs are they do not say.
 
     Args:
         plan: rows of `results.tables.plan.plan_table` with steps.

@@ -1,6 +1,8 @@
 """What was predicted of a run before its first step: an entry of `sweep.json`."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Predicted(BaseModel):
@@ -31,6 +33,8 @@ class Costs(_Predicted):
     other_s: float
     sync_s: float
     checkpoint_s: float
+    held_out_s: float = 0.0
+    """Of one evaluation on held-out problems; in a step's `other_s`."""
     groups: int
     """Groups that generation was measured on; 1 where it was given by hand."""
 
@@ -45,12 +49,15 @@ class Prediction(_Predicted):
     made_unix: float
     costs: Costs
     replications: int
+    stalled_share: float = Field(default=0.0, ge=0, le=1)
+    """Of these, the share that the trainer would have given up for want of groups to learn from. All else is
+    said of the others."""
     step_s: float
     """Mean time of a step."""
     step_low_s: float
-    """2.5th percentile of a run's mean step time: what chance alone makes of one run with these costs."""
+    """Chance alone puts the mean step time of 95 % of runs with these costs between this and the next:
+    Student's prediction interval for one more run. Both are the mean where costs leave nothing to chance."""
     step_high_s: float
-    """97.5th percentile of the same."""
     step_p5_s: float
     """5th percentile of the times of single steps, without the first sync cycle; likewise the next two."""
     step_p50_s: float
@@ -80,9 +87,18 @@ class Prediction(_Predicted):
     """Of the wall time, that in which the learner waits or drains."""
     wasted_token_share: float | None
     """Of the sampled tokens, those that are not trained on; None where costs say nothing of tokens."""
-    dispatched_per_trained: float
-    """Groups dispatched for each that is trained."""
+    dispatched_per_trained: float | None
+    """Groups dispatched for each that is trained; None likewise: verdicts are not known then either."""
     latency_s: float
     """Mean time between a group's dispatch and the end of its generation."""
-    completion_tokens_per_prompt: float
-    """Of trained groups."""
+    completion_tokens_per_prompt: float | None
+    """Of trained groups; None where costs say nothing of tokens."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unknown_is_null(cls, data: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+        """Earlier releases wrote 0 tokens, and one group dispatched for each, where costs know of neither."""
+        if isinstance(data, dict) and data.get("completion_tokens_per_prompt") == 0:
+            unknown = ("wasted_token_share", "dispatched_per_trained", "completion_tokens_per_prompt")
+            return data | dict.fromkeys(unknown)
+        return data

@@ -259,6 +259,7 @@ CREATE TABLE predictions (
     run_name VARCHAR NOT NULL,
     made_unix DOUBLE NOT NULL,
     replications BIGINT NOT NULL,
+    stalled_share DOUBLE NOT NULL,      -- of these, given up for want of groups to learn from and left out
     step_s DOUBLE NOT NULL,
     step_low_s DOUBLE NOT NULL,         -- chance alone puts 95 % of runs with these costs between the two
     step_high_s DOUBLE NOT NULL,
@@ -282,9 +283,9 @@ CREATE TABLE predictions (
     engine_idle_share DOUBLE NOT NULL,
     learner_idle_share DOUBLE NOT NULL,
     wasted_token_share DOUBLE,          -- NULL where costs say nothing of tokens
-    dispatched_per_trained DOUBLE NOT NULL,
+    dispatched_per_trained DOUBLE,      -- likewise
     latency_s DOUBLE NOT NULL,
-    completion_tokens_per_prompt DOUBLE NOT NULL,
+    completion_tokens_per_prompt DOUBLE, -- likewise
     cost_source VARCHAR NOT NULL,       -- where the costs come from, in words
     cost_generate_s DOUBLE NOT NULL,    -- of a group that has the engine for itself
     cost_crowding DOUBLE NOT NULL,      -- by how much every other group slows it down, as a share of that
@@ -295,6 +296,7 @@ CREATE TABLE predictions (
     cost_other_s DOUBLE NOT NULL,
     cost_sync_s DOUBLE NOT NULL,
     cost_checkpoint_s DOUBLE NOT NULL,
+    cost_held_out_s DOUBLE NOT NULL,    -- of one evaluation on held-out problems, in a step's other_s
     cost_groups BIGINT NOT NULL         -- that generation was measured on
 );
 

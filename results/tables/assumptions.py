@@ -1,7 +1,8 @@
 """Why a prediction was wrong: the part of a step that explains most, and what of it was assumed otherwise.
 
 A prediction is called wrong where the mean step time is off by more than `LARGE` and chance alone, with the
-costs as assumed, would hardly have led there: where it also lies outside the range of the replications. Then
+costs as assumed, would hardly have led there: where it also lies outside of where chance puts 95 % of runs
+with these costs. Then
 
     the phase   of which the difference, in the direction of the whole one, is the largest
     the cause   of those below, which can all be measured, the one that is off the most in that direction

@@ -20,7 +20,6 @@ QUANTITIES = (
 """What is both predicted and measured; `results.files.predictions.Prediction` defines each."""
 
 _LISTS = ("predicted_modes", "measured_modes", "predicted_position_s", "measured_position_s")
-_OF_TOKENS = ("wasted_token_share", "completion_tokens_per_prompt")
 _PER_STEP = ", ".join(f"t.{phase}_s / t.steps_done AS measured_{phase}_s" for phase in PHASES)
 _PREDICTED = ", ".join(f"p.{name} AS predicted_{name}" for name in QUANTITIES)
 # Waste is of the groups that have a fate: those still on their way would count as lost.
@@ -61,8 +60,8 @@ def plan_table(store: Store, sweep: str) -> pd.DataFrame:
             prediction is of all.
         predicted_X, measured_X: for each X of `QUANTITIES`. Measured is NaN before the first step, and the
             wall time until the run has succeeded. It is the sum of step times: start-up, downtime and what
-            an attempt did in vain are in no measurement. Of tokens nothing is predicted from costs that say
-            nothing of them.
+            an attempt did in vain are in no measurement. Of tokens, and of groups for each trained one,
+            nothing is predicted from costs that say nothing of them.
         step_low_s, step_high_s: chance alone puts the mean step time of 95 % of runs with these costs there.
         step_error: predicted / measured - 1.
         predicted_speedup, measured_speedup, speedup_low, speedup_high: prompts a second against the matched
@@ -77,9 +76,6 @@ def plan_table(store: Store, sweep: str) -> pd.DataFrame:
     table = store.query(_SQL, {"sweep": sweep})
     if table.empty:
         return _with_columns(table)
-    hand = table["predicted_completion_tokens_per_prompt"] == 0
-    for name in _OF_TOKENS:
-        table[f"predicted_{name}"] = table[f"predicted_{name}"].mask(hand)
     for name in _LISTS:
         table[name] = [list(each) if isinstance(each, np.ndarray) else [] for each in table[name]]
     table["step_error"] = table["predicted_step_s"] / table["measured_step_s"] - 1

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from trainer.errors import ConfigError, SweepctlError
 from trainer.paths import store_path
 
 if TYPE_CHECKING:  # slow to import, and not needed for a plan without a prediction
-    from sweepctl.planner.costs import CostModel
+    from sweepctl.planner.costs import CostModel, KnownCosts
 
 _HAND = "--generate-s, --train-s-per-prompt, --overhead-s"
 NO_COSTS = (
@@ -107,7 +107,8 @@ def show_plan(
         return
     from sweepctl.planner.show import print_outlook, print_recommendation  # noqa: PLC0415
 
-    print_outlook(plan, outlook, slots=len(share.slots(share.devices)))
+    slots = len(share.slots(share.devices))
+    print_outlook(plan, outlook, slots=slots, retry_failed=retry_failed, force=force)
     if found:
         print_recommendation(found)
 
@@ -134,29 +135,40 @@ def _check(request: CostsRequest) -> None:
         )
 
 
-def known_costs(request: CostsRequest, plan: Plan, share: Share, runs_dir: Path) -> "CostModel | None":
-    """The costs that were asked for, or by default those of the finished run that has most to say.
+def known_costs(request: CostsRequest, plan: Plan, share: Share, runs_dir: Path) -> "KnownCosts | None":
+    """The costs that were asked for, or by default those of the finished runs that have most to say.
 
-    None where no run has anything to say.
+    Those by hand or of a run that was named are every run's; those of a pilot, of the runs that are like it.
+    None where nothing is known of any run.
 
     Raises:
         ConfigError: they cannot be had where they were said to come from.
+        StoreError: the store cannot be read.
     """
     _check(request)
     if not plan.feasible or not (request.named or store_path(runs_dir).exists()):
         return None
     from sweepctl.commands.up_to_date import bring_up_to_date  # noqa: PLC0415
-    from sweepctl.planner.costs import by_hand  # noqa: PLC0415
-    from sweepctl.planner.source import likely_costs, named_costs  # noqa: PLC0415
+    from sweepctl.planner.costs import KnownCosts, by_hand  # noqa: PLC0415
+    from sweepctl.planner.source import likely_costs, named_costs, suits  # noqa: PLC0415
 
     if request.by_hand:
-        return by_hand(**request.by_hand)
-    run = request.from_run
+        return KnownCosts.alike_for_all(_honest(by_hand(**request.by_hand), plan))
+    if request.from_run is not None:
+        bring_up_to_date(runs_dir)
+        return KnownCosts.alike_for_all(_honest(named_costs(runs_dir, request.from_run), plan))
     if request.pilot_steps is not None:
-        from sweepctl.planner.pilot import pilot  # noqa: PLC0415
+        from sweepctl.planner.pilot import chosen_arm, pilot  # noqa: PLC0415
 
         run = "/".join(pilot(plan, runs_dir, steps=request.pilot_steps, share=share))
-    if run is None:
-        return likely_costs(runs_dir, plan.name, [run.config for run in plan.feasible])
-    bring_up_to_date(runs_dir)
-    return named_costs(runs_dir, run)
+        bring_up_to_date(runs_dir)
+        costs, piloted = named_costs(runs_dir, run), chosen_arm(plan).config
+        return KnownCosts(costs.source, lambda config: costs if suits(piloted, config) else None)
+    return likely_costs(runs_dir, plan.name, [run.config for run in plan.feasible])
+
+
+def _honest(costs: "CostModel", plan: Plan) -> "CostModel":
+    """The same costs, whose source says so where they leave out held-out evaluations that there will be."""
+    if costs.durations.held_out_s or all(run.config.held_out.every_steps is None for run in plan.feasible):
+        return costs
+    return replace(costs, source=f"{costs.source}, without held-out evaluations")

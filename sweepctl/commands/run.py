@@ -73,19 +73,28 @@ def _predictions(
     if not any(run.state == "new" for run in plan.feasible):
         return {}
     try:
-        costs = known_costs(CostsRequest(from_run=request.predict_from), plan, share, request.runs_dir)
+        known = known_costs(CostsRequest(from_run=request.predict_from), plan, share, request.runs_dir)
     except StoreError as error:  # what earlier runs left behind is no reason not to train
         say(f"no prediction: {error}")
         return {}
-    if costs is None:
+    if known is None:
         say(f"no prediction: {NO_COSTS}")
         return {}
+    from sweepctl.plan.select import due  # noqa: PLC0415
     from sweepctl.planner.outlook import look_ahead  # noqa: PLC0415
-    from sweepctl.watching.progress import duration  # noqa: PLC0415
+    from sweepctl.planner.show import training_text  # noqa: PLC0415
 
-    outlook = look_ahead(plan, costs)
-    seconds = outlook.training_s(plan.feasible, len(share.slots(share.devices)))
-    say(f"predicted; costs: {costs.source}; training takes about {duration(seconds)}")
+    outlook = look_ahead(plan, known)
+    todo = due(
+        plan,
+        retry_failed=request.retry_failed,
+        force=request.force,
+        max_attempts=plan.resolved.spec.retry.max_attempts,
+    )
+    if told := training_text(outlook, todo, len(share.slots(share.devices)), afresh=request.force):
+        say(f"predicted; costs: {known.source}; {told}")
+    for gap in outlook.gaps(plan):
+        say(gap)
     return outlook.predictions
 
 

@@ -1,12 +1,14 @@
 """What generation, learning and syncs cost: the numbers that the simulator needs beside the schedule."""
 
 import bisect
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from trainer.config import RunConfig
+from trainer.errors import ConfigError
 from trainer.simulator import Durations, Way, Work
 
 _NEIGHBOURS = 48
@@ -66,6 +68,24 @@ class CostModel:
         return sum(work.generate_s for work in self.pool) / len(self.pool)
 
 
+@dataclass(frozen=True)
+class KnownCosts:
+    """What runs cost here, as far as it is known.
+
+    Attributes:
+        source: where from, in words; of several cost models joined.
+        of: the cost model of a run with this configuration, or None where nothing is known of such a run.
+    """
+
+    source: str
+    of: Callable[[RunConfig], CostModel | None]
+
+    @classmethod
+    def alike_for_all(cls, costs: CostModel) -> "KnownCosts":
+        """The same costs for every run, because somebody said so."""
+        return cls(costs.source, lambda config: costs)
+
+
 def way_of(config: RunConfig) -> Way:
     """What of a configuration decides a run's course in time."""
     return Way(
@@ -73,6 +93,7 @@ def way_of(config: RunConfig) -> Way:
         in_flight=config.in_flight,
         chunk=config.forward_backward_prompts,
         checkpoint_every_steps=config.checkpoint.every_steps,
+        held_out_every_steps=config.held_out.every_steps,
         max_useless_groups=config.max_useless_batches * config.prompts_per_optim_step,
     )
 
@@ -92,7 +113,19 @@ def by_hand(*, generate_s: float, train_s_per_prompt: float, overhead_s: float) 
         generate_s: from the dispatch of a step's groups until its training can start.
         train_s_per_prompt: forward and backward for one prompt's completions.
         overhead_s: the rest of a step.
+
+    Raises:
+        ConfigError: one is no number of seconds, or no step would take any time.
     """
+    given = {"generate-s": generate_s, "train-s-per-prompt": train_s_per_prompt, "overhead-s": overhead_s}
+    for name, seconds in given.items():
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ConfigError(f"--{name}: a cost is a finite number of seconds, 0 or more; found {seconds}")
+    if not any(given.values()):
+        raise ConfigError(
+            f"a run in which nothing takes any time cannot be predicted; found 0 for "
+            f"{', '.join(f'--{name}' for name in given)}, of which one at least must be more"
+        )
     return CostModel(
         source="numbers given by hand",
         durations=Durations(learn_s_per_prompt=train_s_per_prompt, other_s=overhead_s),

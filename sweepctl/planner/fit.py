@@ -1,82 +1,19 @@
 """Costs from what finished runs have recorded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
-from results.store import Store
 from sweepctl.planner.costs import CostModel
-from trainer.errors import ConfigError
-from trainer.records import Fate
+from sweepctl.planner.crowding import fit_crowding, generation_alone_s
+from sweepctl.planner.measured import VERDICTS, Measured
 from trainer.simulator import Durations, Work
 
 Array = NDArray[np.float64]
 
-LEAST_STEPS, LEAST_GROUPS = 2, 16
-"""That a run must have recorded; of the steps the first tells nothing of the learner."""
-_MOST_CROWDING = 0.99
-_MOMENTS = ("dispatched_s", "finished_s", "verified_s")
-_SHORTEST_S = 1e-9
-_VERDICTS = {
-    "trained": Fate.TRAINED,
-    "evicted": Fate.TRAINED,  # it could have been, had it come earlier
-    "filtered": Fate.FILTERED,
-    "failed": Fate.FAILED,
-}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the store has of a run.
-
-    Attributes:
-        name: `SWEEP/RUN`.
-        groups: its rows of table `groups`.
-        steps: its rows of table `steps`.
-        optimizer_s: of each step, what its learner's last span took: the optimizer, and further updates.
-        completions_per_prompt: of its groups.
-    """
-
-    name: str
-    groups: pd.DataFrame
-    steps: pd.DataFrame
-    optimizer_s: Array
-    completions_per_prompt: int
-
-
-def measured(store: Store, sweep: str, run_name: str) -> Measured:
-    """What the store has of a run.
-
-    Raises:
-        ConfigError: nothing that costs could be fitted to.
-    """
-    key = [sweep, run_name]
-    name = f"{sweep}/{run_name}"
-    where = "WHERE sweep = ? AND run_name = ?"
-    steps = store.query(f"SELECT * FROM steps {where} ORDER BY step", key)
-    groups = store.query(f"SELECT * FROM groups {where} AND finished_s IS NOT NULL ORDER BY group_id", key)
-    optimizer = store.query(
-        "SELECT arg_max(end_s - start_s, start_s) AS seconds FROM spans "
-        f"{where} AND lane = 'learner' AND name = 'learn' GROUP BY step ORDER BY step",
-        key,
-    )
-    run = store.query(f"SELECT completions_per_prompt FROM runs {where}", key)
-    if len(steps) < LEAST_STEPS or len(groups) < LEAST_GROUPS:
-        raise ConfigError(
-            f"{name}: costs cannot be fitted to {len(steps)} steps and {len(groups)} groups; at least "
-            f"{LEAST_STEPS} and {LEAST_GROUPS} are needed. `sweepctl status` shows runs that are further"
-        )
-    return Measured(
-        name=name,
-        groups=groups,
-        steps=steps,
-        optimizer_s=optimizer["seconds"].to_numpy(np.float64),
-        completions_per_prompt=int(run["completions_per_prompt"].iloc[0]),
-    )
+_ON_THE_ENGINE = ["dispatched_s", "ended_s"]
 
 
 def fit(runs: Sequence[Measured], source: str) -> CostModel:
@@ -87,130 +24,117 @@ def fit(runs: Sequence[Measured], source: str) -> CostModel:
         source: what they are called together.
     """
     size = runs[0].completions_per_prompt
-    groups = _one_after_another([_with_progress(run) for run in runs])
+    groups = _one_after_another([_on_the_engines_clock(run) for run in runs])
     crowding = fit_crowding(groups)
-    known = groups.assign(alone_s=generation_alone_s(groups, crowding))
-    known = known[known["fate"].isin(_VERDICTS)]
+    known = _one_of_each_prompt(groups.assign(alone_s=generation_alone_s(groups, crowding)))
     known = known.assign(
         learner_tokens=known["completion_tokens"] + size * known["prompt_tokens"]
     ).sort_values("progress", kind="stable")
     columns = (known[name].tolist() for name in ("alone_s", "completion_tokens", "learner_tokens", "fate"))
     return CostModel(
         source=f"fitted on {source}",
-        durations=_durations(runs, groups, crowding),
+        durations=_durations(runs, crowding),
         progress=known["progress"].tolist(),
         pool=[
-            Work(alone_s, completion_tokens, learner_tokens, _VERDICTS[fate])
+            Work(alone_s, completion_tokens, learner_tokens, VERDICTS[fate])
             for alone_s, completion_tokens, learner_tokens, fate in zip(*columns, strict=True)
         ],
         completions_per_prompt=size,
     )
 
 
-def fit_crowding(groups: pd.DataFrame) -> float:
-    """How much groups slow each other down, from when each was dispatched and finished.
-
-    A group's tokens should take the same time alone however many groups ran beside it. So it is the crowding
-    under which the ends of all generations are most likely, given that the time alone is log-normal around a
-    power of the tokens. The density of an end is that of the time alone, times the engine's speed at that
-    moment. (Least residuals alone would find too little: without crowding, the times of groups that ran
-    together seem more alike than they are.)
-
-    Args:
-        groups: with `dispatched_s, finished_s, completion_tokens`.
-    """
-    tokens = np.log(groups["completion_tokens"].to_numpy(np.float64).clip(1))
-    design = np.column_stack([np.ones_like(tokens), tokens])
-    engine = _Engine(groups)
-
-    def unlikely(crowding: float) -> float:
-        """Negative log-likelihood, up to a constant."""
-        speed = engine.speed(crowding)
-        log_s = np.log(engine.alone_s(speed).clip(_SHORTEST_S))
-        coefficients, *_ = np.linalg.lstsq(design, log_s)
-        residuals = log_s - design @ coefficients
-        deviation = max(float(residuals.std()), _SHORTEST_S)
-        return float(len(log_s) * np.log(deviation) + log_s.sum() - np.log(engine.at_end(speed)).sum())
-
-    found = minimize_scalar(unlikely, bounds=(0.0, _MOST_CROWDING), method="bounded")
-    return float(found.x) if found.fun < unlikely(0.0) else 0.0
-
-
-def generation_alone_s(groups: pd.DataFrame, crowding: float) -> Array:
-    """Seconds that the generation of each group would have taken alone, shape [groups].
-
-    The integral of the engine's speed, 1 / (1 + crowding (c - 1)) with c groups running, over its time.
-    """
-    engine = _Engine(groups)
-    return engine.alone_s(engine.speed(crowding))
-
-
-class _Engine:
-    """How many groups ran when, between each dispatch and end of a generation and the next."""
-
-    def __init__(self, groups: pd.DataFrame) -> None:
-        begun, ended = (groups[name].to_numpy(np.float64) for name in ("dispatched_s", "finished_s"))
-        at = np.concatenate([begun, ended])
-        order = np.argsort(at, kind="stable")
-        change = np.concatenate([np.ones(len(begun)), -np.ones(len(ended))])
-        self._running = np.cumsum(change[order]).clip(1)
-        self._passed = np.diff(at[order])
-        self._place = np.empty(len(at), np.int64)
-        self._place[order] = np.arange(len(at))
-
-    def speed(self, crowding: float) -> Array:
-        """Of each running group, as a share of that alone, from each event to the next; shape [events]."""
-        return 1.0 / (1.0 + crowding * (self._running - 1.0))
-
-    def alone_s(self, speed: Array) -> Array:
-        """The integral of the speed over the time of each group."""
-        virtual = np.concatenate([[0.0], np.cumsum(self._passed * speed[:-1])])[self._place]
-        begun, ended = np.split(virtual, 2)
-        alone_s: Array = ended - begun
-        return alone_s
-
-    def at_end(self, speed: Array) -> Array:
-        """The speed just before each group's end."""
-        ended = np.split(self._place, 2)[1]
-        return speed[ended - 1]
-
-
-def _one_after_another(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Groups of several runs as of one engine, on which no two of the runs ever met."""
-    shifted, begin_s = [], 0.0
-    for each in groups:
-        shifted.append(each.assign(**{name: each[name] + begin_s for name in _MOMENTS}))
-        begin_s = float(shifted[-1]["finished_s"].max())
-    return pd.concat(shifted, ignore_index=True)
-
-
-def _durations(runs: Sequence[Measured], groups: pd.DataFrame, crowding: float) -> Durations:
-    steps = pd.concat([run.steps for run in runs])
-    warm = pd.concat([run.steps.iloc[1:] for run in runs])  # the first step pays for what is done once
-    optimizer = np.concatenate([run.optimizer_s for run in runs])
-    optimizer_s = float(optimizer.mean()) if optimizer.size else 0.0
-    size = runs[0].completions_per_prompt
-    tokens = warm["completion_tokens"].sum() + size * warm["prompt_tokens"].sum()
-    learn_s = warm["learn_s"].sum() - optimizer_s * len(warm)
-    return Durations(
-        crowding=crowding,
-        verify_s=float((groups["verified_s"] - groups["finished_s"]).mean()),
-        learn_s_per_token=float(learn_s / tokens),
-        optimizer_s=optimizer_s,
-        other_s=float(warm["other_s"].mean()),
-        sync_s=_mean_where_any(warm["sync_s"]),
-        checkpoint_s=_mean_where_any(steps["checkpoint_s"]),
+def _on_the_engines_clock(run: Measured) -> pd.DataFrame:
+    """A run's groups, with their progress, by a clock that stands still while a sync halts the engine."""
+    groups = run.groups.assign(progress=_progress(run))
+    if not len(run.syncs_s):
+        return groups
+    lasted_s = np.cumsum(np.diff(run.syncs_s))
+    halted_s = np.repeat([0.0, *lasted_s], 2)[1:-1]  # by the beginning and by the end of each sync
+    return groups.assign(
+        **{
+            name: groups[name] - np.interp(groups[name], run.syncs_s.ravel(), halted_s)
+            for name in _ON_THE_ENGINE
+        }
     )
 
 
-def _mean_where_any(seconds: pd.Series) -> float:
-    """Mean of the steps in which it took any time."""
+def _progress(run: Measured) -> Array:
+    """Sum of the learning rates before the version that sampled each group, see `progress_at`."""
+    rates = run.steps["lr"].to_numpy(np.float64) * run.updates_per_batch
+    before = np.concatenate([[0.0], np.cumsum(rates)])
+    progress: Array = before[np.clip(run.groups["version_min"].to_numpy(np.int64), 0, len(before) - 1)]
+    return progress
+
+
+def _one_after_another(groups: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Groups of several runs, numbered by `run`, as of one engine, on which no two of the runs ever met."""
+    shifted, begin_s = [], 0.0
+    for run, each in enumerate(groups):
+        moved = {name: each[name] + begin_s for name in _ON_THE_ENGINE}
+        shifted.append(each.assign(run=run, **moved))
+        begin_s = float(shifted[-1]["ended_s"].max())
+    return pd.concat(shifted, ignore_index=True)
+
+
+def _one_of_each_prompt(groups: pd.DataFrame) -> pd.DataFrame:
+    """The last of each prompt's groups that has a verdict, with the progress at the prompt's first dispatch.
+
+    One whose prompt is sent again until it is trained would count once for each time, and slow ones are sent
+    again more often, until late in the run.
+    """
+    begun = groups.groupby(["run", "prompt"])["progress"].transform("min")
+    known = groups.assign(progress=begun)[groups["finished_s"].notna() & groups["fate"].isin(VERDICTS)]
+    return known.drop_duplicates(["run", "prompt"], keep="last")
+
+
+def _durations(runs: Sequence[Measured], crowding: float) -> Durations:
+    steps = pd.concat([run.steps for run in runs])
+    warm = pd.concat([run.steps.iloc[1:] for run in runs])  # the first step pays for what is done once
+    groups = pd.concat([run.groups for run in runs])
+    evaluations_s = [_held_out(run) for run in runs]
+    within, all_s = (np.concatenate(each) for each in zip(*evaluations_s, strict=True))
+    per_token, optimizer_s = _learning(runs, warm)
+    return Durations(
+        crowding=crowding,
+        verify_s=float((groups["verified_s"] - groups["finished_s"]).mean()),
+        learn_s_per_token=per_token,
+        optimizer_s=optimizer_s,
+        other_s=float((warm["other_s"].sum() - within.sum()) / len(warm)),
+        sync_s=_mean_where_any(warm["sync_s"].to_numpy(np.float64)),
+        checkpoint_s=_mean_where_any(steps["checkpoint_s"].to_numpy(np.float64)),
+        held_out_s=_mean_where_any(within if len(within) else all_s),
+    )
+
+
+def _learning(runs: Sequence[Measured], warm: pd.DataFrame) -> tuple[float, float]:
+    """Seconds of a token, in all updates of its batch, and of the rest of a step's optimizer.
+
+    A learner's last span is the optimizer, and every update after the first, which goes over the whole batch
+    again and takes as long for a token as the first one does, but no longer than the span is.
+    """
+    size, again = runs[0].completions_per_prompt, runs[0].updates_per_batch - 1
+    tokens = float(warm["completion_tokens"].sum() + size * warm["prompt_tokens"].sum())
+    last_s = np.concatenate([run.optimizer_s for run in runs])
+    last_mean_s = float(last_s.mean()) if last_s.size else 0.0
+    learn_s = float(warm["learn_s"].sum())
+    first_s = learn_s - last_mean_s * len(warm)
+    optimizer_s = max(last_mean_s - again * first_s / len(warm), 0.0)
+    return (learn_s - optimizer_s * len(warm)) / tokens, optimizer_s
+
+
+def _held_out(run: Measured) -> tuple[Array, Array]:
+    """Seconds of each evaluation within a step that is not the first, and of each at all.
+
+    One before the first step has the engine for itself, and one after the last is in no step.
+    """
+    begun, ended = run.held_out_s.reshape(-1, 2).T
+    start_s = run.steps["start_s"].to_numpy(np.float64)
+    end_s = start_s[-1] + float(run.steps["wall_s"].iloc[-1])
+    within = (begun >= start_s[1]) & (begun < end_s)
+    return (ended - begun)[within], ended - begun
+
+
+def _mean_where_any(seconds: Array) -> float:
+    """Mean of those that took any time."""
     some = seconds[seconds > 0]
     return float(some.mean()) if len(some) else 0.0
-
-
-def _with_progress(run: Measured) -> pd.DataFrame:
-    """A run's groups, with the sum of the learning rates before the version that sampled each."""
-    before = np.concatenate([[0.0], np.cumsum(run.steps["lr"].to_numpy(np.float64))])
-    versions = run.groups["version_min"].to_numpy(np.int64)
-    return run.groups.assign(progress=before[np.clip(versions, 0, len(before) - 1)])

@@ -15,7 +15,7 @@ from sweepctl.expansion.points import Point
 from sweepctl.expansion.space import Space
 from sweepctl.plan.existing import Existing
 from sweepctl.plan.plan import Plan, PlannedRun
-from sweepctl.planner.fit import LEAST_GROUPS, LEAST_STEPS
+from sweepctl.planner.measured import LEAST_GROUPS, LEAST_STEPS
 from sweepctl.running.engine import EngineKind
 from sweepctl.running.executor import Executor, LocalExecutor
 from sweepctl.running.ingesting import update_store
@@ -173,7 +173,6 @@ def _changed(config: RunConfig, steps: int, file: str) -> Flat:
     values = {
         "max_steps": pilot_steps(config, steps),
         "checkpoint.every_steps": None,
-        "held_out.every_steps": None,
         "rollouts.keep": 0.0,
     }
     return {key: Leaf(value, json.dumps(value), Place(file)) for key, value in values.items()}

@@ -1,35 +1,34 @@
 """Settings worth trying that a sweep does not have: by simulation, from the same costs as its prediction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from results.files.predictions import Prediction
 from sweepctl.plan.plan import Plan, PlannedRun
-from sweepctl.planner.costs import CostModel
-from sweepctl.planner.outlook import Outlook
-from sweepctl.planner.predict import predict
+from sweepctl.planner.costs import KnownCosts, way_of
+from sweepctl.planner.knobs import Change, changed, single_changes
+from sweepctl.planner.outlook import Outlook, arm_key
+from sweepctl.planner.trials import GAIN, Trial, Trials, affordable, gain
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
-from trainer.schedule import infeasibility
+from trainer.simulator import Durations
 
-_PLAYS = 3
 _OLDER = 2
 """So many steps beyond the largest max_staleness of the sweep are looked at."""
 _OLDEST = 8
-GAIN = 0.02
-"""What a setting must be faster by to be worth anything: less is within what chance makes of a few plays."""
 _DEVICES = (2, 3, 4, 8)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A point of the grid over s, B and k.
+    """A run of the sweep, or a point of the grid over s, B and k.
 
     Attributes:
         max_staleness, prompts_per_optim_step, sync_interval_steps: s, B, k.
         prediction: of it.
-        label: of the sweep's run with this setting, or None.
+        label: of the sweep's run with this configuration, or None.
     """
 
     max_staleness: int
@@ -45,16 +44,21 @@ class Turn:
 
     Attributes:
         key, before, after: which, from where to where.
+        also: what goes with it, by key.
         prompts_per_s: with it.
-        gain: relative to before.
+        gain: relative to before, mean over plays of the same draws.
+        gain_at_least: lower end of its one-sided 95 % t-interval.
         learns_otherwise: whether it changes what a step learns from, beside when.
+        why: where the time is won or lost.
     """
 
     key: str
     before: Any
     after: Any
+    also: Mapping[str, Any]
     prompts_per_s: float
     gain: float
+    gain_at_least: float
     learns_otherwise: bool
     why: str
 
@@ -74,16 +78,19 @@ class Recommendation:
     """What to try.
 
     Attributes:
-        front: settings that no other beats in prompts/s without older samples, by age.
+        front: settings by the age of their samples, each faster than the one before by more than `GAIN`.
         start: the fastest run of the sweep, from where knobs are turned and devices shared out.
         turns: single knobs, the most rewarding first.
-        splits: the best for each number of devices, where engine and learner scale without loss.
+        splits: the best for each number of devices, where engine and learner scale without loss; none from
+            costs by hand.
+        simulated_steps: each run was simulated in about so many steps; None: in all of its own.
     """
 
     front: tuple[Setting, ...]
     start: PlannedRun
     turns: tuple[Turn, ...]
     splits: tuple[Split, ...]
+    simulated_steps: int | None
 
     def summary(self) -> dict[str, Any]:
         """As JSON; docs/planner.md says what the keys mean."""
@@ -92,6 +99,7 @@ class Recommendation:
             "start": self.start.name,
             "turns": [vars(turn) for turn in self.turns],
             "splits": [vars(split) for split in self.splits],
+            "simulated_steps": self.simulated_steps,
         }
 
 
@@ -101,102 +109,109 @@ def recommend(plan: Plan, outlook: Outlook) -> Recommendation:
     Raises:
         ConfigError: none of them could be.
     """
-    known = [run for run in plan.feasible if run.name in outlook.predictions]
-    if not known:
-        raise ConfigError("nothing can be recommended: by these costs no run finds groups to learn from")
-    start = max(known, key=lambda run: outlook.predictions[run.name].prompts_per_s)
+    runs = [run for run in plan.feasible if run.name in outlook.predictions]
+    if not runs:
+        raise ConfigError(f"nothing can be recommended: {'; '.join(outlook.gaps(plan))}")
+    start = max(runs, key=lambda run: outlook.predictions[run.name].prompts_per_s)
+    settings, changes = list(_settings(runs)), list(single_changes(start.config))
+    shares = list(_shares(start.config, outlook.known))
+    trials = affordable(
+        outlook.known,
+        [
+            *(config for config, _ in settings),
+            *(change.config for change in changes),
+            *[start.config] * (1 + len(shares)),
+        ],
+        max(outlook.predictions[run.name].dispatched_per_trained or 1.0 for run in runs),
+    )
+    before = trials.of(start.config)
+    if before is None:
+        raise ConfigError(
+            f"nothing can be recommended: most simulated runs of {start.label}, the fastest, find too few "
+            "groups to learn from"
+        )
+    longest = max(run.config.max_steps for run in runs)
     return Recommendation(
-        front=_front(_grid(known, outlook.costs)),
+        front=_front([(config, label, trials.of(config)) for config, label in settings]),
         start=start,
-        turns=_turns(start.config, outlook.costs),
-        splits=_splits(start.config, outlook.costs),
+        turns=_turns(before, [(change, trials.of(change.config)) for change in changes]),
+        splits=_splits(start.config, shares, trials),
+        simulated_steps=trials.steps if trials.steps < longest else None,
     )
 
 
-def _grid(runs: Sequence[PlannedRun], costs: CostModel) -> Iterator[Setting]:
-    """Every feasible s and k, for each batch of the sweep; the rest is as in its first run of that batch."""
-    batches = {run.config.prompts_per_optim_step: run for run in reversed(runs)}
+def _settings(runs: Sequence[PlannedRun]) -> Iterator[tuple[RunConfig, str | None]]:
+    """The sweep's own, one for each way in time; and every other s and k, for each of its batches.
+
+    The rest of these is as in the sweep's first run of that batch.
+    """
+    own = {way_of(run.config): run for run in reversed(runs)}
+    yield from ((run.config, run.label) for run in reversed(own.values()))
+    there = {arm_key(run.config) for run in runs}
+    batches = {run.config.prompts_per_optim_step: run.config for run in reversed(runs)}
     oldest = min(max(run.config.max_staleness for run in runs) + _OLDER, _OLDEST)
-    labels = {_place(run.config): run.label for run in reversed(runs)}
     for batch in sorted(batches):
         for staleness in range(oldest + 1):
             for interval in range(1, staleness + 2):
-                config = _changed(
-                    batches[batch].config,
-                    max_staleness=staleness,
-                    prompts_per_rollout_sync=interval * batch,
-                    max_inflight_groups=None,
-                )
-                yield Setting(staleness, batch, interval, _played(config, costs), labels.get(_place(config)))
+                changes = {
+                    "max_staleness": staleness,
+                    "prompts_per_rollout_sync": interval * batch,
+                    "max_inflight_groups": None,
+                }
+                config = changed(batches[batch], changes)
+                if config is not None and arm_key(config) not in there:
+                    yield config, None
 
 
-def _place(config: RunConfig) -> tuple[int, int, int]:
-    schedule = config.schedule
-    return schedule.max_staleness, schedule.prompts_per_optim_step, schedule.sync_interval_steps
-
-
-def _front(settings: Iterator[Setting]) -> tuple[Setting, ...]:
-    """By age, those that are faster than all that are no older."""
-    front: list[Setting] = []
-    by_age = sorted(settings, key=lambda each: (each.prediction.age_mean, -each.prediction.prompts_per_s))
-    for setting in by_age:
-        if not front or setting.prediction.prompts_per_s > front[-1].prediction.prompts_per_s * (1 + GAIN):
-            front.append(setting)
-    return tuple(front)
-
-
-def _turns(config: RunConfig, costs: CostModel) -> tuple[Turn, ...]:
-    before = _played(config, costs)
-    turns = [
-        _turn(config, before, key, changes, costs, learns_otherwise=otherwise)
-        for key, changes, otherwise in _single_changes(config)
-    ]
-    return tuple(sorted(turns, key=lambda turn: -turn.gain))
-
-
-def _single_changes(config: RunConfig) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """What one could turn, each by the smallest step, and whether it changes what a step learns from."""
-    batch, per_sync, s = config.prompts_per_optim_step, config.sync_prompts, config.max_staleness
-    yield "max_staleness", {"max_staleness": s + 1}, False
-    for more in (per_sync + batch, per_sync - batch):
-        if more >= batch and infeasibility(s, batch, more) is None:
-            yield "prompts_per_rollout_sync", {"prompts_per_rollout_sync": more}, False
-    doubled = {"prompts_per_optim_step": 2 * batch, "prompts_per_rollout_sync": 2 * per_sync}
-    yield "prompts_per_optim_step", doubled, True
-    for way in ("wait", "abort", "keep"):
-        if way != config.in_flight:
-            yield "in_flight", {"in_flight": way}, False
-    if config.forward_backward_prompts == batch > 1 and config.updates_per_batch == 1:
-        yield "prompts_per_forward_backward", {"prompts_per_forward_backward": 1}, False
-
-
-def _turn(
-    config: RunConfig,
-    before: Prediction,
-    key: str,
-    changes: dict[str, Any],
-    costs: CostModel,
-    *,
-    learns_otherwise: bool,
-) -> Turn:
-    after = _played(_changed(config, **changes), costs)
-    return Turn(
-        key=key,
-        before=_value(config, key),
-        after=changes[key],
-        prompts_per_s=after.prompts_per_s,
-        gain=after.prompts_per_s / before.prompts_per_s - 1.0,
-        learns_otherwise=learns_otherwise,
-        why=_why(before, after),
+def _front(tried: Sequence[tuple[RunConfig, str | None, Trial | None]]) -> tuple[Setting, ...]:
+    """By age, each surely faster than the one before by more than `GAIN`; of equals the sweep's own."""
+    front: list[tuple[float, Trial, Setting]] = []
+    by_age = sorted(
+        ((_shown(trial), config, label, trial) for config, label, trial in tried if trial is not None),
+        key=lambda each: (each[0], each[2] is None, -each[3].prediction.prompts_per_s),
     )
+    for age, config, label, trial in by_age:
+        if front and gain(front[-1][1], trial).at_least <= GAIN:
+            continue
+        if front and front[-1][0] == age:
+            front.pop()
+        schedule = config.schedule
+        setting = Setting(
+            schedule.max_staleness,
+            schedule.prompts_per_optim_step,
+            schedule.sync_interval_steps,
+            trial.prediction,
+            label,
+        )
+        front.append((age, trial, setting))
+    return tuple(setting for _, _, setting in front)
 
 
-def _value(config: RunConfig, key: str) -> Any:  # noqa: ANN401 - any value of a configuration
-    derived = {
-        "prompts_per_rollout_sync": config.sync_prompts,
-        "prompts_per_forward_backward": config.forward_backward_prompts,
-    }
-    return derived.get(key, getattr(config, key))
+def _shown(trial: Trial) -> float:
+    """The age as it is printed: what differs by less is of one age."""
+    return round(trial.prediction.age_mean, 2)
+
+
+def _turns(before: Trial, tried: Sequence[tuple[Change, Trial | None]]) -> tuple[Turn, ...]:
+    turns = []
+    for change, trial in tried:
+        if trial is None:
+            continue
+        more = gain(before, trial)
+        turns.append(
+            Turn(
+                key=change.key,
+                before=change.before,
+                after=change.after,
+                also=change.also,
+                prompts_per_s=trial.prediction.prompts_per_s,
+                gain=more.mean,
+                gain_at_least=more.at_least,
+                learns_otherwise=change.learns_otherwise,
+                why=_why(before.prediction, trial.prediction),
+            )
+        )
+    return tuple(sorted(turns, key=lambda turn: -turn.gain))
 
 
 def _why(before: Prediction, after: Prediction) -> str:
@@ -206,6 +221,7 @@ def _why(before: Prediction, after: Prediction) -> str:
         "draining the engine": "drain_s",
         "learning": "learn_s",
         "syncs": "sync_s",
+        "checkpoints": "checkpoint_s",
         "the rest": "other_s",
     }
     change = {
@@ -221,36 +237,34 @@ def _per_prompt(prediction: Prediction, seconds_a_step: float) -> float:
     return seconds_a_step / (prediction.prompts_per_s * prediction.step_s)
 
 
-def _splits(config: RunConfig, costs: CostModel) -> tuple[Split, ...]:
-    return tuple(
-        max(
-            (_split(config, costs, devices, engine) for engine in range(1, devices)),
-            key=lambda split: split.prompts_per_s,
-        )
-        for devices in _DEVICES
-    )
+def _shares(config: RunConfig, known: KnownCosts) -> Iterator[tuple[int, int]]:
+    """Devices of engine and learner; none by hand, where nothing is said of how an engine gets slower."""
+    costs = known.of(config)
+    if costs is not None and costs.completions_per_prompt is not None:
+        yield from ((engine, all_ - engine) for all_ in _DEVICES for engine in range(1, all_))
 
 
-def _split(config: RunConfig, costs: CostModel, devices: int, engine: int) -> Split:
-    """Groups are spread over the engine's devices, tokens over the learner's."""
-    learner, durations = devices - engine, costs.durations
-    shared = replace(
+def _splits(config: RunConfig, shares: Sequence[tuple[int, int]], trials: Trials) -> tuple[Split, ...]:
+    best: dict[int, Split] = {}
+    for engine, learner in shares:
+        trial = trials.of(config, partial(_spread, engine=engine, learner=learner))
+        devices = engine + learner
+        if trial is None:
+            continue
+        split = Split(devices, engine, learner, trial.prediction.prompts_per_s)
+        best[devices] = max(best.get(devices, split), split, key=lambda each: each.prompts_per_s)
+    return tuple(best.values())
+
+
+def _spread(durations: Durations, engine: int, learner: int) -> Durations:
+    """Groups and held-out problems spread over the engine's devices, tokens over the learner's."""
+    return replace(
         durations,
         crowding=durations.crowding / engine,
         learn_s_per_prompt=durations.learn_s_per_prompt / learner,
         learn_s_per_token=durations.learn_s_per_token / learner,
+        held_out_s=durations.held_out_s / engine,
     )
-    predicted = _played(config, replace(costs, durations=shared))
-    return Split(devices, engine, learner, predicted.prompts_per_s)
-
-
-def _played(config: RunConfig, costs: CostModel) -> Prediction:
-    """Without a search for modes: there are many settings."""
-    return predict(config, costs, _PLAYS, searched=0)
-
-
-def _changed(config: RunConfig, **changes: Any) -> RunConfig:  # noqa: ANN401 - any value of a configuration
-    return RunConfig.model_validate(config.model_dump() | changes)
 
 
 def _setting_summary(setting: Setting) -> dict[str, Any]:

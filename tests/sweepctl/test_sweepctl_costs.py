@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 from statistics import mean
 
 import numpy as np
@@ -11,13 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweepctl.planner.costs import CostModel, by_hand, progress_at, way_of
-from sweepctl.planner.fit import Measured, fit, fit_crowding, generation_alone_s
+from sweepctl.planner.crowding import fit_crowding, generation_alone_s
+from sweepctl.planner.fit import fit
+from sweepctl.planner.measured import Measured
 from sweepctl.planner.predict import predict
 from trainer.config import RunConfig
+from trainer.errors import ConfigError
 from trainer.records import Fate
 from trainer.simulator import Durations, Work, simulate
 
 COMPLETIONS, PROMPT_TOKENS = 8, 20
+STEP_COLUMNS = ("start_s", "wall_s", "learn_s", "sync_s", "checkpoint_s", "other_s")
 
 
 def config(s, batch, sync, steps=100, **more):
@@ -98,36 +103,59 @@ def recorded(config, costs, seed):
     groups = []
     durations = costs.durations_of(config)
     run = simulate(way_of(config), durations, costs.drawing(config, seed), groups.append)
-    finished = sorted(
-        (group for group in groups if group.finished_s is not None), key=lambda group: group.number
+    groups.sort(key=lambda group: group.number)
+    synced = [step for version, step in enumerate(run.steps, 1) if config.schedule.sync_due(version)]
+    resumed_s = [step.start_s + step.wall_s - step.checkpoint_s for step in synced]
+    syncs_s = [(at - step.sync_s, at) for at, step in zip(resumed_s, synced, strict=True)]
+    again = config.updates_per_batch - 1
+    rows = [
+        {
+            "group_id": group.number,
+            "fate": str(group.fate),
+            "prompt": f"{group.place}/0",
+            "version_min": group.version,
+            "dispatched_s": group.dispatched_s,
+            "finished_s": group.finished_s,
+            # What did not finish was aborted, right before the next sync.
+            "ended_s": group.finished_s or next(at for at, _ in syncs_s if at > group.dispatched_s),
+            "generate_s": group.work.generate_s,  # which the store does not know
+            "verified_s": group.finished_s and group.finished_s + durations.verify_s,
+            "prompt_tokens": PROMPT_TOKENS,
+            "completion_tokens": group.completion_tokens,
+        }
+        for group in groups
+    ]
+    steps = pd.DataFrame(
+        {
+            **{name: getattr(step, name) for name in STEP_COLUMNS},
+            "prompt_tokens": PROMPT_TOKENS * config.prompts_per_optim_step,
+            "completion_tokens": step.completion_tokens,
+            "lr": config.optim.lr,
+        }
+        for step in run.steps
     )
+    tokens = steps["completion_tokens"] + COMPLETIONS * steps["prompt_tokens"]
+    one_pass_s = durations.learn_s_per_token / config.updates_per_batch * tokens
     return Measured(
         name="made/up",
-        groups=pd.DataFrame(
-            {
-                "fate": str(group.fate),
-                "version_min": group.version,
-                "dispatched_s": group.dispatched_s,
-                "finished_s": group.finished_s,
-                "generate_s": group.work.generate_s,  # which the store does not know
-                "verified_s": group.finished_s + durations.verify_s,
-                "prompt_tokens": PROMPT_TOKENS,
-                "completion_tokens": group.completion_tokens,
-            }
-            for group in finished
-        ),
-        steps=pd.DataFrame(
-            {
-                **{name: getattr(step, name) for name in ("learn_s", "sync_s", "checkpoint_s", "other_s")},
-                "prompt_tokens": PROMPT_TOKENS * config.prompts_per_optim_step,
-                "completion_tokens": step.completion_tokens,
-                "lr": config.optim.lr,
-            }
-            for step in run.steps
-        ),
-        optimizer_s=np.full(config.max_steps, durations.optimizer_s),
+        groups=pd.DataFrame(rows).astype({"finished_s": float, "verified_s": float}),
+        steps=steps,
+        optimizer_s=(durations.optimizer_s + again * one_pass_s).to_numpy(),
+        syncs_s=np.array(syncs_s).reshape(-1, 2),
+        held_out_s=_evaluations_s(config, run, durations.held_out_s),
         completions_per_prompt=COMPLETIONS,
+        updates_per_batch=config.updates_per_batch,
     )
+
+
+def _evaluations_s(config, run, took_s):
+    """A shorter one before the first step, those at the beginning of a step, and one after the last."""
+    every = config.held_out.every_steps
+    if every is None:
+        return np.empty((0, 2))
+    begun_s = [step.start_s for step in run.steps] + [run.wall_s]
+    within = [(at, at + took_s) for at in begun_s[every::every]]
+    return np.array([(-0.4 * took_s, 0.0), *within])
 
 
 @pytest.mark.parametrize("crowding", [0.0, 0.1, 0.5, 0.9])
@@ -195,22 +223,123 @@ def test_seeds_of_an_arm_are_fitted_together():
     )
 
 
-def test_an_evicted_group_could_have_been_trained_and_an_aborted_one_tells_nothing():
-    arm = config(
-        1, 4, 4, steps=30, staleness_policy="evict_requeue", max_inflight_groups=24, in_flight="abort"
-    )
-    measured = recorded(arm, costs_with(0.1), 0)
-    fates = measured.groups["fate"].value_counts()
-    assert fates["evicted"] > 0
-    pool = fit([measured], "a run").pool
-    assert len(pool) == len(measured.groups)
-    trained = sum(work.fate is Fate.TRAINED for work in pool)
-    assert trained == fates["trained"] + fates["evicted"]
+EVICT = {"staleness_policy": "evict_requeue", "max_inflight_groups": 48}
+WAYS = {
+    "wait": {},
+    "abort": {"in_flight": "abort"},
+    "keep": {"in_flight": "keep"},
+    "evict": EVICT,
+    "evict-keep": {**EVICT, "in_flight": "keep"},
+    "evict-abort": {**EVICT, "in_flight": "abort"},
+}
+
+
+@pytest.mark.parametrize("crowding", [0.1, 0.5])
+@pytest.mark.parametrize("way", WAYS)
+def test_costs_are_found_again_whatever_becomes_of_running_and_old_groups(way, crowding):
+    """On average over runs: one of them may tell less of crowding than another."""
+    arm = config(1, 8, 8, steps=60, **WAYS[way])
+    found_crowding, alone_s, own_s, other_s = [], [], [], []
+    for seed in range(4):
+        costs = costs_with(crowding, seed=seed)
+        measured = recorded(arm, costs, seed)
+        found = fit([measured], "a run")
+        true_s = measured.groups.drop_duplicates("prompt")["generate_s"].mean()
+        found_crowding.append(found.durations.crowding / crowding)
+        alone_s.append(mean(work.generate_s for work in found.pool) / true_s)
+        for ratios, each in ((own_s, arm), (other_s, config(0, 16, 16, steps=40))):
+            expected, predicted = (predict(each, one, 3).step_s for one in (costs, found))
+            ratios.append(predicted / expected)
+    assert mean(own_s) == pytest.approx(1.0, abs=0.08)
+    assert mean(other_s) == pytest.approx(1.0, abs=0.05)
+    if way != "evict-keep":  # always full, its engine shows how fast full is, and hardly what slows it down
+        assert mean(found_crowding) == pytest.approx(1.0, abs=0.15)
+        assert mean(alone_s) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_prompt_counts_once_however_often_it_was_sent_and_where_it_was_drawn():
+    arm = config(1, 4, 4, steps=30, **{**EVICT, "max_inflight_groups": 24, "in_flight": "abort"})
+    costs = costs_with(0.1)
+    measured = recorded(arm, costs, 0)
+    groups = measured.groups
+    fates = groups["fate"].value_counts()
+    assert min(fates["evicted"], fates["aborted"]) > 0
+    told = groups[groups["fate"].isin(["trained", "filtered", "evicted"])]
+    found = fit([measured], "a run")
+    assert len(found.pool) == told["prompt"].nunique() < len(told)
+    drawn = groups.groupby("prompt")["version_min"].min()[told["prompt"].unique()]
+    assert list(found.progress) == pytest.approx(sorted(arm.optim.lr * drawn))
+    ends = told.groupby("prompt")["fate"].last()
+    trained = sum(work.fate is Fate.TRAINED for work in found.pool)
+    assert trained == (ends != "filtered").sum()  # evicted: it could have been, had it come earlier
+
+
+def test_groups_that_a_sync_halts_have_not_run_meanwhile():
+    arm = config(1, 8, 8, steps=40, in_flight="keep")
+    made_up = costs_with(0.0)
+    slow_syncs = replace(made_up, durations=replace(made_up.durations, sync_s=5.0))
+    measured = recorded(arm, slow_syncs, 0)
+    halted = measured.groups["finished_s"] - measured.groups["dispatched_s"]
+    assert (halted > measured.groups["generate_s"] + 4.9).any()
+    found = fit([measured], "a run")
+    assert found.durations.crowding == pytest.approx(0.0, abs=0.02)
+    alone_s = [work.generate_s for work in found.pool]
+    assert mean(alone_s) == pytest.approx(measured.groups["generate_s"].mean(), rel=0.05)
+
+
+def test_progress_counts_every_update_of_a_batch_as_a_prediction_does():
+    arm = config(0, 8, 8, steps=20, updates_per_batch=2)
+    found = fit([recorded(arm, costs_with(0.1), 0)], "a run")
+    assert max(found.progress) == pytest.approx(progress_at(arm, 19))
+    assert min(found.progress) == 0.0
+
+
+@pytest.mark.parametrize("updates", [1, 2, 4])
+def test_further_updates_take_time_for_each_token_and_the_optimizer_for_each_step(updates):
+    costs = costs_with(0.1)
+    true = costs.durations
+    found = fit([recorded(config(0, 16, 16, updates_per_batch=updates), costs, 0)], "a run").durations
+    assert found.learn_s_per_token == pytest.approx(true.learn_s_per_token, rel=0.02)
+    assert found.optimizer_s == pytest.approx(true.optimizer_s, rel=0.1)
+
+
+def test_updates_that_take_less_than_the_first_are_all_counted_and_no_more():
+    """With a penalty for leaving the reference only the first one has its forward pass."""
+    measured = recorded(config(0, 16, 16, updates_per_batch=4), costs_with(0.1), 0)
+    saved_s = 0.5 * measured.optimizer_s
+    steps = measured.steps.assign(learn_s=measured.steps["learn_s"] - saved_s)
+    found = fit(
+        [replace(measured, steps=steps, optimizer_s=measured.optimizer_s - saved_s)], "a run"
+    ).durations
+    tokens = steps["completion_tokens"] + COMPLETIONS * steps["prompt_tokens"]
+    assert found.optimizer_s == 0.0
+    assert found.learn_s_per_token == pytest.approx(steps["learn_s"][1:].sum() / tokens[1:].sum())
+
+
+def test_held_out_evaluations_are_a_cost_of_their_own_that_only_those_who_evaluate_pay():
+    evaluates = config(0, 8, 8, steps=40, held_out={"every_steps": 4})
+    made_up = costs_with(0.1)
+    costs = replace(made_up, durations=replace(made_up.durations, held_out_s=3.0))
+    found = fit([recorded(evaluates, costs, 0)], "a run")
+    assert found.durations.held_out_s == pytest.approx(3.0)
+    assert found.durations.other_s == pytest.approx(0.03)
+    quiet, seldom = config(0, 8, 8, steps=40), config(0, 8, 8, steps=40, held_out={"every_steps": 8})
+    assert predict(quiet, found, 1).other_s == pytest.approx(0.03)
+    assert predict(seldom, found, 1).other_s == pytest.approx(0.03 + 4 * 3.0 / 40)  # after 8, 16, 24 and 32
+
+
+def test_a_short_run_knows_the_evaluation_before_its_first_step():
+    evaluates = config(0, 8, 8, steps=6, held_out={"every_steps": 10})
+    made_up = costs_with(0.1)
+    costs = replace(made_up, durations=replace(made_up.durations, held_out_s=3.0))
+    found = fit([recorded(evaluates, costs, 0)], "a pilot").durations
+    assert found.held_out_s == pytest.approx(0.4 * 3.0)
+    assert found.other_s == pytest.approx(0.03)
 
 
 def brute_alone_s(groups, crowding):
     """From each event to the next, every group that runs gets a share of the time."""
-    begun, ended = groups["dispatched_s"].to_numpy(), groups["finished_s"].to_numpy()
+    begun, ended = groups["dispatched_s"].to_numpy(), groups["ended_s"].to_numpy()
     alone = np.zeros(len(groups))
     for since, until in itertools.pairwise(sorted({*begun, *ended})):
         runs = (begun <= since) & (ended >= until)
@@ -226,7 +355,7 @@ def brute_alone_s(groups, crowding):
 )
 def test_the_time_alone_is_the_integral_of_the_engines_speed(times, crowding):
     groups = pd.DataFrame(
-        {"dispatched_s": [begun for begun, _ in times], "finished_s": [begun + took for begun, took in times]}
+        {"dispatched_s": [begun for begun, _ in times], "ended_s": [begun + took for begun, took in times]}
     )
     assert generation_alone_s(groups, crowding) == pytest.approx(brute_alone_s(groups, crowding), abs=1e-9)
 
@@ -286,3 +415,17 @@ def test_progress_is_the_sum_of_the_learning_rates_before_a_version(warmup, upda
 def test_a_run_of_useless_groups_is_ended_as_the_trainer_ends_it():
     arm = config(0, 8, 8, max_useless_batches=3)
     assert way_of(arm).max_useless_groups == 24
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((0, 0, 0), "nothing takes any time .* found 0 for --generate-s, --train-s-per-prompt, --overhead-s"),
+        ((float("inf"), 1.75, 0.6), "--generate-s: a cost is a finite number .* found inf"),
+        ((14, float("nan"), 0.6), "--train-s-per-prompt: .* found nan"),
+        ((14, 1.75, -1), "--overhead-s: .* found -1"),
+    ],
+)
+def test_numbers_that_no_machine_could_have_are_refused(numbers, message):
+    with pytest.raises(ConfigError, match=message):
+        by_hand(**dict(zip(("generate_s", "train_s_per_prompt", "overhead_s"), numbers, strict=True)))

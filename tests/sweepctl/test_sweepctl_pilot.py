@@ -128,10 +128,10 @@ class TestItsPlan:
         changed = {
             "max_steps": 6,
             "checkpoint": arm.checkpoint.model_copy(update={"every_steps": None}),
-            "held_out": arm.held_out.model_copy(update={"every_steps": None}),
             "rollouts": arm.rollouts.model_copy(update={"keep": 0.0}),
         }
         assert run.config == arm.model_copy(update=changed)
+        assert run.config.held_out.every_steps == 4  # what an evaluation takes is to be known too
         assert run.run_id == run.config.run_id()
 
     def test_overrides_of_the_sweep_hold(self, sweep):

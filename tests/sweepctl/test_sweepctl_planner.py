@@ -7,25 +7,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories.planned_sweep import PlannedSweep
 from factories.sweep_factory import REFERENCE_ARMS, write_synthetic_sweep
 from fake_sweep import FakeSweep
+from scipy import stats
+from test_sweepctl_predict import drawn
 
 from results.files.predictions import Prediction
 from results.ingest import ingest
+from results.report.cells import duration
 from results.store import Store
+from sweepctl.commands import plan as plan_command
+from sweepctl.commands.run import RunRequest, _predictions
 from sweepctl.plan.plan import load_plan
 from sweepctl.planner import source
-from sweepctl.planner.costs import by_hand, way_of
+from sweepctl.planner.costs import KnownCosts, by_hand, way_of
 from sweepctl.planner.outlook import look_ahead
 from sweepctl.planner.recommend import recommend
+from sweepctl.planner.show import print_outlook
+from sweepctl.provenance import environment_id
 from sweepctl.running.manifest import write_manifest
+from sweepctl.running.slots import Share
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
-from trainer.records import Fate
+from trainer.records import Fate, RunState
 from trainer.simulator import Work, simulate
 
 HAND = ("--generate-s", "14", "--train-s-per-prompt", "1.75", "--overhead-s", "0.6")
 STALENESS = "sweeps/staleness.yaml"
+MANY = "base: {max_steps: 1000}\nparameters: {optim.lr: {logspace: {min: 1e-7, max: 1e-5, num: 100}}}\n"
 
 
 @pytest.fixture
@@ -35,7 +45,19 @@ def reference_plan(tmp_path):
 
 @pytest.fixture
 def hand():
-    return by_hand(generate_s=14, train_s_per_prompt=1.75, overhead_s=0.6)
+    return every(by_hand(generate_s=14, train_s_per_prompt=1.75, overhead_s=0.6))
+
+
+def every(costs):
+    """The same costs for every run."""
+    return KnownCosts.alike_for_all(costs)
+
+
+def plan_of(folder, text, **options):
+    """The plan of a spec's text."""
+    spec = folder / "spec.yaml"
+    spec.write_text(f"version: 1\nname: planned\n{text}")
+    return load_plan(spec, "auto", [], folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +100,7 @@ class TestOutlook:
         """Parts, ages and waste, added up again from the plays themselves."""
         costs = source.named_costs(synthetic, "Exp1")
         run = reference_plan.feasible[-1]
-        prediction = look_ahead(reference_plan, costs).predictions[run.name]
+        prediction = look_ahead(reference_plan, every(costs)).predictions[run.name]
         plays = [
             simulate(way_of(run.config), costs.durations_of(run.config), costs.drawing(run.config, seed))
             for seed in range(prediction.replications)
@@ -87,6 +109,10 @@ class TestOutlook:
         for part in ("wait_s", "drain_s", "learn_s", "sync_s", "checkpoint_s", "other_s"):
             assert getattr(prediction, part) == pytest.approx(np.mean([getattr(s, part) for s in steps]))
         assert prediction.step_s == pytest.approx(np.mean([step.wall_s for step in steps]))
+        means = [np.mean([step.wall_s for step in play.steps]) for play in plays]
+        spread = np.std(means, ddof=1) * np.sqrt(1 + 1 / len(plays))
+        ends = stats.t(len(plays) - 1, np.mean(means), spread).interval(0.95)
+        assert (prediction.step_low_s, prediction.step_high_s) == pytest.approx(ends)
         groups = sum(sum(play.fates.values()) for play in plays)
         assert prediction.dispatched_per_trained == pytest.approx(groups / (len(steps) * 8))
         tokens = sum(sum(play.tokens.values()) for play in plays)
@@ -98,27 +124,58 @@ class TestOutlook:
         )
 
     def test_a_sweep_too_large_to_be_simulated_is_predicted_in_part(self, tmp_path, hand):
-        spec = tmp_path / "many.yaml"
-        spec.write_text(
-            "version: 1\nname: many\nbase: {max_steps: 1000}\n"
-            "parameters: {optim.lr: {logspace: {min: 1e-7, max: 1e-5, num: 100}}}\n"
-        )
-        outlook = look_ahead(load_plan(spec, "auto", [], tmp_path), hand)
+        plan = plan_of(tmp_path, MANY)
+        outlook = look_ahead(plan, hand)
         assert 0 < len(outlook.predictions) < 100
         assert len(outlook.predictions) + outlook.left_out == 100
 
+    def test_seeds_are_simulated_once_and_counted_once(self, tmp_path, hand):
+        plan = plan_of(
+            tmp_path,
+            f"base: {{max_steps: 100}}\nparameters: {{max_staleness: [0, 1]}}\nseeds: {list(range(120))}\n",
+        )
+        by_chance = replace(hand.of(plan.feasible[0].config), pool=(Work(14.0), Work(15.0)))
+        outlook = look_ahead(plan, every(by_chance))
+        assert (len(outlook.predictions), outlook.left_out) == (240, 0)
+        assert {prediction.replications for prediction in outlook.predictions.values()} == {20}
+
     def test_a_run_that_would_find_nothing_to_learn_from_has_none(self, reference_plan, hand):
         pool = (Work(14.0, fate=Fate.FILTERED),)
-        outlook = look_ahead(reference_plan, replace(hand, pool=pool))
+        costs = replace(hand.of(reference_plan.feasible[0].config), pool=pool)
+        outlook = look_ahead(reference_plan, every(costs))
         assert not outlook.predictions
         assert len(outlook.useless) == 5
-        with pytest.raises(ConfigError, match="no run finds groups to learn from"):
+        with pytest.raises(ConfigError, match="no prediction for Exp1-Exp5: by these costs too few groups"):
             recommend(reference_plan, outlook)
 
+    def test_of_a_run_that_is_given_up_now_and_then_it_is_said_how_often(self, tmp_path, capsys):
+        plan = plan_of(tmp_path, "base: {max_steps: 60, prompts_per_optim_step: 2, max_useless_batches: 8}\n")
+        outlook = look_ahead(plan, every(drawn(share_filtered=0.7)))
+        (prediction,) = outlook.predictions.values()
+        assert 0 < prediction.stalled_share < 1
+        print_outlook(plan, outlook, slots=1)
+        share = f"Exp1: up to {prediction.stalled_share:.0%} of the simulated runs found too few groups"
+        assert share in " ".join(capsys.readouterr().out.split())
+
+    def test_a_run_that_nothing_is_known_of_has_none_and_is_named(self, reference_plan, hand, capsys):
+        synchronous = KnownCosts(
+            hand.source, lambda config: None if config.max_staleness else hand.of(config)
+        )
+        outlook = look_ahead(reference_plan, synchronous)
+        names = {run.label: run.name for run in reference_plan.feasible}
+        assert list(outlook.predictions) == [names["Exp1"], names["Exp3"]]
+        assert outlook.unknown == (names["Exp2"], names["Exp4"], names["Exp5"])
+        assert outlook.summary()["unknown"] == list(outlook.unknown)
+        assert outlook.left_out == 0 and not outlook.useless
+        print_outlook(reference_plan, outlook, slots=1)
+        out = " ".join(capsys.readouterr().out.split())
+        assert "no prediction for Exp2, Exp4-Exp5: nothing is known of what such runs cost here" in out
+        assert "training the 2 predicted of 5 runs left takes about" in out
+        with pytest.raises(ConfigError, match="no prediction for Exp1-Exp5: nothing is known"):
+            recommend(reference_plan, look_ahead(reference_plan, KnownCosts("nothing", lambda config: None)))
+
     def test_seeds_share_a_prediction(self, tmp_path, hand):
-        spec = tmp_path / "seeds.yaml"
-        spec.write_text("version: 1\nname: seeds\nparameters: {max_staleness: [0, 1]}\nseeds: [0, 1, 2]\n")
-        plan = load_plan(spec, "auto", [], tmp_path)
+        plan = plan_of(tmp_path, "parameters: {max_staleness: [0, 1]}\nseeds: [0, 1, 2]\n")
         outlook = look_ahead(plan, hand)
         assert len(outlook.predictions) == 6
         assert len({id(prediction) for prediction in outlook.predictions.values()}) == 2
@@ -126,41 +183,6 @@ class TestOutlook:
             twin = outlook.twins.get(run.name)
             assert (twin is None) == (run.config.max_staleness == 0)
             assert twin is None or twin.rpartition("_")[2] == run.name.rpartition("_")[2]
-
-
-class TestRecommendation:
-    def test_the_front_is_not_beaten(self, reference_plan, hand):
-        front = recommend(reference_plan, look_ahead(reference_plan, hand)).front
-        ages = [setting.prediction.age_mean for setting in front]
-        speeds = [setting.prediction.prompts_per_s for setting in front]
-        assert ages == sorted(ages)
-        assert speeds == sorted(speeds)
-        assert front[0].max_staleness == 0
-        assert "Exp2" in [setting.label for setting in front]
-
-    def test_knobs_are_turned_from_the_fastest_run_and_the_best_is_first(self, reference_plan, hand):
-        found = recommend(reference_plan, look_ahead(reference_plan, hand))
-        assert found.start.label == "Exp2"  # the learner is never idle there
-        gains = [turn.gain for turn in found.turns]
-        assert gains == sorted(gains, reverse=True)
-        by_key = {turn.key: turn for turn in found.turns}
-        assert abs(by_key["max_staleness"].gain) < 0.02  # older samples cannot help a busy learner
-        assert by_key["prompts_per_optim_step"].learns_otherwise
-
-    def test_a_learner_that_waits_wants_older_samples(self, tmp_path, hand):
-        spec = tmp_path / "synchronous.yaml"
-        spec.write_text("version: 1\nname: synchronous\nbase: {max_staleness: 0}\n")
-        plan = load_plan(spec, "auto", [], tmp_path)
-        turns = recommend(plan, look_ahead(plan, hand)).turns
-        best = next(turn for turn in turns if not turn.learns_otherwise)
-        assert (best.key, best.before, best.after) == ("max_staleness", 0, 1)
-        assert best.gain == pytest.approx(42.6 / 28.74 - 1, abs=0.02)
-        assert best.why.startswith("waiting for groups")
-
-    def test_devices_go_to_whoever_is_busier(self, reference_plan, hand):
-        splits = recommend(reference_plan, look_ahead(reference_plan, hand)).splits
-        assert [(split.engine + split.learner) for split in splits] == [split.devices for split in splits]
-        assert splits[-1].learner > splits[-1].engine  # 28 s of training beside 14 s of generation
 
 
 class TestCommand:
@@ -172,7 +194,8 @@ class TestCommand:
         assert rows["Exp2"].split()[1:3] == ["28.7", "28.7"]
         assert "1.48x" in rows["Exp2"]
         assert "14.6 and 28.6" in rows["Exp5"]
-        assert "training what is left would take about" in out
+        assert "training what is left takes about" in out
+        assert rows["Exp5"].split()[-5] == "–"  # of tokens, and so of waste, these costs say nothing
 
     def test_a_named_run(self, cli, synthetic):
         arguments = ("plan", STALENESS, "--profile", "cpu", "--runs-dir", str(synthetic))
@@ -183,7 +206,22 @@ class TestCommand:
         assert len(found["prediction"]["runs"]) == 5
         for run in found["prediction"]["runs"].values():
             Prediction.model_validate(run)
-        assert {"front", "start", "turns", "splits"} == found["recommendation"].keys()
+        assert {"front", "start", "turns", "splits", "simulated_steps"} == found["recommendation"].keys()
+
+    def test_what_costs_do_not_tell_is_null(self, cli, tmp_path):
+        arguments = ("plan", STALENESS, "--profile", "gpu", *HAND, "--runs-dir", str(tmp_path), "--json")
+        for run in json.loads(cli(*arguments)[1])["prediction"]["runs"].values():
+            unknown = {name for name, value in run.items() if value is None}
+            assert {*unknown, "twin", "speedup"} == {
+                *("wasted_token_share", "dispatched_per_trained", "completion_tokens_per_prompt"),
+                *("twin", "speedup"),
+            }
+
+    def test_of_a_sweep_that_is_predicted_in_part_it_says_how_long_that_part_takes(self, cli, tmp_path):
+        plan = plan_of(tmp_path, MANY)
+        code, out, _ = cli("plan", plan.resolved.file, *HAND, "--runs-dir", str(tmp_path))
+        assert code == 0
+        assert "training the 18 predicted of 100 runs left takes about" in out
 
     def test_without_costs_it_says_how_to_get_some(self, cli, tmp_path):
         code, out, _ = cli("plan", STALENESS, "--profile", "cpu", "--runs-dir", str(tmp_path))
@@ -214,6 +252,46 @@ class TestCommand:
         assert "results.duckdb" in err
 
 
+class TestRun:
+    def say(self, synthetic, **options):
+        """What `run` says before it trains, and the predictions."""
+        said = []
+        plan = load_plan(Path(STALENESS), "cpu", ["max_steps=12"], synthetic, only=options.pop("only", None))
+        request = RunRequest(
+            spec=Path(STALENESS), runs_dir=synthetic, predict_from="staleness/Exp1", **options
+        )
+        predictions = _predictions(request, plan, Share("core", ("0",), 1, None), said.append)
+        return said, [predictions[run.name].wall_s for run in plan.feasible]
+
+    def test_it_says_how_long_what_was_selected_takes(self, synthetic):
+        said, walls_s = self.say(synthetic)
+        assert said[0].endswith(f"training what is left takes about {duration(sum(walls_s))}")
+        said, walls_s = self.say(synthetic, only="Exp1")
+        assert said[0].endswith(f"training what is left takes about {duration(walls_s[0])}")
+
+    def test_it_says_which_runs_are_not_predicted(self, synthetic, monkeypatch):
+        known = KnownCosts("known", lambda config: None)
+        monkeypatch.setattr(plan_command, "known_costs", lambda *_: known)
+        plan = load_plan(Path(STALENESS), "cpu", ["max_steps=12"], synthetic)
+        said = []
+        request = RunRequest(spec=Path(STALENESS), runs_dir=synthetic)
+        assert _predictions(request, plan, Share("core", ("0",), 1, None), said.append) == {}
+        assert said[0].startswith("no prediction for Exp1-Exp5: nothing is known of what such runs cost")
+        assert len(said) == 1
+
+
+def test_a_run_goes_on_where_it_is_and_one_that_is_outdated_or_forced_begins_again(tmp_path, hand):
+    sweep = PlannedSweep(tmp_path)
+    sweep.leave_run(0, RunState.INTERRUPTED, step=30)
+    sweep.leave_finished(1, "0" * 12, environment_id())
+    plan = sweep.plan(rerun_on=frozenset({"code"}))
+    assert [run.state for run in plan.runs[:3]] == ["interrupted", "outdated", "new"]
+    outlook = look_ahead(plan, hand)
+    walls_s = [outlook.predictions[run.name].wall_s for run in plan.runs[:3]]
+    assert outlook.training_s(plan.runs[:3]) == pytest.approx(walls_s[0] / 4 + walls_s[1] + walls_s[2])
+    assert outlook.training_s(plan.runs[:3], afresh=True) == pytest.approx(sum(walls_s))
+
+
 class TestOnRecord:
     def test_a_prediction_is_made_before_the_first_step_and_never_after(self, tmp_path, hand):
         sweep = FakeSweep(tmp_path)
@@ -223,7 +301,8 @@ class TestOnRecord:
         write_manifest(plan, trains=True, predictions={"s0": first["s0"]})
         assert _predicted(sweep) == {"s0": first["s0"]}
         assert sweep.run(only="s0") == 0
-        slower = look_ahead(plan, by_hand(generate_s=28, train_s_per_prompt=1.75, overhead_s=0.6)).predictions
+        longer = by_hand(generate_s=28, train_s_per_prompt=1.75, overhead_s=0.6)
+        slower = look_ahead(plan, every(longer)).predictions
         plan = plan.refreshed()
         write_manifest(plan, trains=True, predictions=slower)
         found = _predicted(sweep)

@@ -65,8 +65,8 @@ class PlanRow(Row):
     predicted_wasted_token_share: float | None
     """Of the sampled tokens, those that are not trained on; null from costs that know no tokens."""
     measured_wasted_token_share: float | None
-    predicted_dispatched_per_trained: float
-    """Groups dispatched for each that is trained."""
+    predicted_dispatched_per_trained: float | None
+    """Groups dispatched for each that is trained; null from costs that know no tokens."""
     measured_dispatched_per_trained: float | None
     predicted_latency_s: float
     """Mean time from a group's dispatch to the end of its generation."""
