@@ -39,6 +39,10 @@ class NewerStoreError(SweepctlError):
     """A store was made by a newer release than this."""
 
 
+class OtherStoreError(SweepctlError):
+    """A store has other tables than this release's."""
+
+
 def create_schema(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes tables and views in an empty database."""
     connection.begin()
@@ -93,6 +97,23 @@ def refuse_newer(version: int | None) -> None:
         raise NewerStoreError(
             f"a newer release made it (schema {version}; this one knows up to {SCHEMA_VERSION}); "
             f"use that release, or `sweepctl ingest --rebuild` makes it again with this one"
+        )
+
+
+def refuse_other(connection: duckdb.DuckDBPyConnection) -> None:
+    """Stops a reader at a store whose tables are not this release's: columns that it asks for may lack.
+
+    Raises:
+        NewerStoreError: it is a newer release's.
+        OtherStoreError: it is an earlier one's.
+    """
+    found = schema_version(connection)
+    refuse_newer(found)
+    states = connection.execute("SELECT * FROM store_state").fetchall() if found is not None else []
+    if len(states) != 1 or states[0][:2] != _STATE[:2]:
+        raise OtherStoreError(
+            "its tables are those of an earlier release; `sweepctl ingest` makes it again from the files of "
+            "the runs"
         )
 
 

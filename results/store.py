@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 
 from results.database import ONE_THREAD, is_damage, is_other_format, quoted
-from results.migration import NewerStoreError, refuse_newer, schema_version
+from results.migration import NewerStoreError, OtherStoreError, refuse_other
 from trainer.errors import SweepctlError
 from trainer.paths import PILOT, store_path
 
@@ -54,7 +54,7 @@ class Store:
             params: their values.
 
         Raises:
-            StoreError: nothing has been published, what has been is damaged or made by a newer release,
+            StoreError: nothing has been published, what has been is damaged or made by another release,
                 or DuckDB rejects the statement.
         """
         if not self.path.exists():
@@ -64,9 +64,9 @@ class Store:
                 # Not `main`: that is the name of the in-memory database's schema.
                 connection.execute(f"ATTACH '{quoted(self.path)}' AS results (READ_ONLY)")
                 connection.execute("USE results")
-                refuse_newer(schema_version(connection))
+                refuse_other(connection)
                 return connection.execute(sql, params).df()
-            except NewerStoreError as error:
+            except (NewerStoreError, OtherStoreError) as error:
                 raise StoreError(f"{self.path}: {error}") from error
             except duckdb.Error as error:
                 raise self._explained(error) from error

@@ -339,7 +339,7 @@ _COSTS = {
     "cost_verify_s": _Cost("Verifying a group", "ms", 1000),
     "cost_learn_s_per_prompt": _Cost("Forward and backward, by the prompt", "s a prompt"),
     "cost_learn_s_per_token": _Cost("Forward and backward, by the token", "ms a token", 1000),
-    "cost_optimizer_s": _Cost("The optimizer, and further updates of a batch", "ms a step", 1000),
+    "cost_optimizer_s": _Cost("The optimizer", "ms a step", 1000),
     "cost_sync_s": _Cost("A sync of the weights", "ms", 1000),
     "cost_checkpoint_s": _Cost("A checkpoint", "ms", 1000),
     "cost_held_out_s": _Cost("An evaluation on held-out problems", "s"),

@@ -7,6 +7,7 @@ from factories.sweep_factory import write_synthetic_sweep
 from results import migration
 from results.ingest import IngestError, ingest
 from results.store import Store, StoreError
+from trainer.paths import store_path
 
 
 @pytest.fixture
@@ -53,6 +54,17 @@ def test_other_tables_are_filled_again_from_the_files(runs):
     report = ingest(runs)
     assert "(1; this release has" in report.rebuilt_because
     assert Store(runs).query("SELECT count(ess) AS n FROM steps")["n"].iloc[0] == 5 * 4
+
+
+@pytest.mark.parametrize(
+    "told", ["UPDATE store_state SET tables_sha256 = 'another'", "DROP TABLE store_state"]
+)
+def test_a_reader_refuses_what_an_earlier_release_published_and_says_what_makes_it_again(runs, told):
+    """Its columns may be others than those that are asked for."""
+    with duckdb.connect(store_path(runs)) as published:
+        published.execute(told)
+    with pytest.raises(StoreError, match="an earlier release; `sweepctl ingest` makes it again"):
+        Store(runs).sweeps()
 
 
 def test_other_views_are_made_again_without_reading_anything(runs):
