@@ -41,7 +41,11 @@ bench: setup ## The learner against a bare forward and backward; expansion of la
 	$(VENV)/python benchmarks/startup.py
 	$(VENV)/python benchmarks/simulator.py
 
-bench-gpu: setup ## On a GPU: the five arms on a model of random weights, nothing downloaded
+bench-gpu: ## On a GPU: the five arms on a model of random weights, nothing downloaded
+	@nvidia-smi -L 2>/dev/null | grep -q GPU || { \
+	  echo "bench-gpu needs an NVIDIA GPU; after make setup, $(VENV)/python -m benchmarks.gpu --size tiny shows it on CPU" >&2; \
+	  exit 2; }
+	@$(MAKE) --no-print-directory setup
 	$(VENV)/python -m benchmarks.gpu
 
 docs: setup ## Write the pages and the schema that are made from the code

@@ -230,6 +230,15 @@ class Resources(Settings):
     weight_transfer: WeightTransfer = "file"
     """How its weights reach the engine; an engine that somebody else started must be of the same mind."""
 
+    @model_validator(mode="after")
+    def _a_transfer_that_can_be(self) -> Self:
+        if self.weight_transfer != "file" and self.device != "cuda:0":
+            raise ValueError(
+                f"weight_transfer: {self.weight_transfer} goes from cuda:0, the first GPU that the learner "
+                f"sees (CUDA_VISIBLE_DEVICES chooses it); found device: {self.device}"
+            )
+        return self
+
 
 class RunFile(Settings):
     """`config.json` of a run: what `python -m trainer --config` reads."""

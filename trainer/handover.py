@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from trainer.engine.protocol import Weights
 from trainer.errors import StorageError
@@ -81,15 +82,23 @@ class DeviceBuffer:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self._block: Tensor | None = None
         self._tensors: dict[str, Tensor] = {}
         self._directory: Path | None = None
 
     def put(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Copy tensors into the buffer, whose parts are returned; they are there when this returns."""
-        if {name: _kind(tensor) for name, tensor in weights.items()} != {
-            name: _kind(tensor) for name, tensor in self._tensors.items()
-        }:
-            self._tensors = _parts_of_one_block(weights, self.device)
+        starts, size = _places(weights)
+        if self._block is None or len(self._block) != size:
+            self._tensors = {}  # the old block goes before the new one comes
+            self._block = torch.empty(size, dtype=torch.uint8, device=self.device)
+        # A storage of its own each time: exporting a part by CUDA IPC leaves something on its storage, and a
+        # storage that lived as long as the run would gather that of every sync.
+        block = from_dlpack(self._block)
+        self._tensors = {
+            name: block[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+            for start, (name, tensor) in zip(starts, weights.items(), strict=True)
+        }
         for name, tensor in weights.items():
             self._tensors[name].copy_(tensor)
         if self.device.type == "cuda":
@@ -110,26 +119,18 @@ class DeviceBuffer:
 
     def close(self) -> None:
         """Let go of the memory."""
-        self._tensors = {}
+        self._tensors, self._block = {}, None
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
-    return tensor.shape, tensor.dtype
-
-
-def _parts_of_one_block(like: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Tensors of these shapes and types, side by side in one allocation."""
+def _places(weights: Mapping[str, Tensor]) -> tuple[list[int], int]:
+    """Where each tensor begins in a block that has them side by side, and the block's size, in bytes."""
     starts, size = [], 0
-    for tensor in like.values():
+    for tensor in weights.values():
         starts.append(size)
         size += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
-    block = torch.empty(size, dtype=torch.uint8, device=device)
-    return {
-        name: block[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-        for start, (name, tensor) in zip(starts, like.items(), strict=True)
-    }
+    return starts, size
 
 
 @contextmanager

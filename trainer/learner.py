@@ -117,6 +117,8 @@ class Learner:
             if self._config.updates_per_batch > 1:
                 self._scored.append(_Scored(batch, learner_logprobs, reference_logprobs))
             trained |= batch.trained(learner_logprobs)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # else the last of it would pass for waiting
         return trained
 
     def abandon_step(self) -> None:

@@ -158,9 +158,14 @@ def _arms(view: View, arms: pd.DataFrame) -> None:
 def _parts(view: View, plan: pd.DataFrame) -> None:
     """What a step is made of."""
     st.subheader("Parts of a step")
-    drawn = plan.head(MOST_RUNS)
+    worst = plan["step_error"].abs().sort_values(ascending=False, kind="stable").head(MOST_RUNS)
+    drawn = plan[plan.index.isin(worst.index)]
     names = [f"{kind}_{part}_s" for part in PART_COLOURS for kind in ("predicted", "measured")]
-    rest = f" The first {MOST_RUNS} of {len(plan):,} runs are drawn." if len(plan) > MOST_RUNS else ""
+    rest = (
+        f" Drawn are the {MOST_RUNS} of {len(plan):,} runs with the largest errors."
+        if len(plan) > MOST_RUNS
+        else ""
+    )
     show_figure(
         view,
         "plan-parts",

@@ -75,6 +75,8 @@ class Prediction(_Predicted):
     checkpoint_s: float
     other_s: float
     prompts_per_s: float
+    speedup: float | None = None
+    """Prompts/s over those of the run's twin by the same costs; None where it has none."""
     wall_s: float
     """From the first dispatch to the end of the last step."""
     age_mean: float

@@ -276,6 +276,7 @@ CREATE TABLE predictions (
     checkpoint_s DOUBLE NOT NULL,
     other_s DOUBLE NOT NULL,
     prompts_per_s DOUBLE NOT NULL,
+    speedup DOUBLE,                     -- prompts_per_s over that of its twin, by the same costs
     wall_s DOUBLE NOT NULL,
     age_mean DOUBLE NOT NULL,
     ages BIGINT[] NOT NULL,

@@ -25,7 +25,8 @@ _PREDICTED = ", ".join(f"p.{name} AS predicted_{name}" for name in QUANTITIES)
 # Waste is of the groups that have a fate: those still on their way would count as lost.
 _SQL = f"""
     SELECT p.run_name, r.label, r.position, r.state, p.cost_source AS costs_source, p.replications,
-        p.made_unix, coalesce(t.steps_done, 0) AS steps_done, r.max_steps, r.prompts_per_optim_step,
+        p.made_unix, p.speedup AS predicted_speedup,
+        coalesce(t.steps_done, 0) AS steps_done, r.max_steps, r.prompts_per_optim_step,
         p.step_low_s, p.step_high_s, {_PREDICTED},
         t.step_mean_s AS measured_step_s, {_PER_STEP},
         t.prompts / t.training_s AS measured_prompts_per_s,
@@ -65,8 +66,8 @@ def plan_table(store: Store, sweep: str) -> pd.DataFrame:
         step_low_s, step_high_s: chance alone puts the mean step time of 95 % of runs with these costs there.
         step_error: predicted / measured - 1.
         predicted_speedup, measured_speedup, speedup_low, speedup_high: prompts a second against the matched
-            baseline. Predicted is over all steps; measured, with its 95 % interval, over whole sync cycles
-            after the first.
+            baseline. Predicted is over all steps, both by the costs of this run's prediction; measured, with
+            its 95 % interval, over whole sync cycles after the first.
         predicted_modes, measured_modes: lists of seconds; empty where there were too few steps.
         predicted_position_s, measured_position_s: lists of mean seconds of steps by their place in the sync
             cycle, without the first cycle.
@@ -112,16 +113,10 @@ def _modes_agree(table: pd.DataFrame) -> "pd.Series[Any]":
 
 
 def _with_speedups(store: Store, sweep: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Adds the ratios to the matched baseline, predicted and measured."""
-    twins = store.query(
-        "SELECT run_name, other_run FROM comparisons WHERE sweep = ? AND against = 'baseline'", [sweep]
-    ).drop_duplicates("run_name")
-    rates = table.set_index("run_name")["predicted_prompts_per_s"]
-    others = table["run_name"].map(twins.set_index("run_name")["other_run"])
+    """Adds the measured ratios to the matched baseline."""
     measured = speedup_table(store, sweep)
     measured = measured[measured["against"] == "baseline"].drop_duplicates("run_name").set_index("run_name")
     return table.assign(
-        predicted_speedup=table["predicted_prompts_per_s"] / others.map(rates).astype(float),
         measured_speedup=table["run_name"].map(measured["prompts_per_s_speedup"]).astype(float),
         speedup_low=table["run_name"].map(measured["prompts_per_s_low"]).astype(float),
         speedup_high=table["run_name"].map(measured["prompts_per_s_high"]).astype(float),

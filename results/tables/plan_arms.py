@@ -21,7 +21,10 @@ def plan_arms_table(experiments: pd.DataFrame, plan: pd.DataFrame) -> pd.DataFra
     """
     arms = experiments[["run_name", "arm_id"]].dropna()
     done = plan[(plan["state"] == "succeeded") & plan["measured_step_s"].notna()]
-    runs = done.merge(arms, on="run_name").sort_values("position", kind="stable")
+    places = {arm: place for place, arm in enumerate(arms["arm_id"].unique())}
+    runs = done.merge(arms, on="run_name").sort_values(
+        "arm_id", key=lambda ids: ids.map(places), kind="stable"
+    )
     number = runs.groupby("arm_id", sort=False).ngroup().to_numpy().astype(np.int64)
     first = runs.drop_duplicates("arm_id").reset_index(drop=True)
     predicted, measured = (

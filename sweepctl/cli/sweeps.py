@@ -10,8 +10,10 @@ from sweepctl.cli.app import app
 from sweepctl.cli.completion import complete_profile, complete_run, complete_sweep
 from sweepctl.cli.options import AsJson, Only, Overrides, Profile, RunsDir, SpecArgument
 from sweepctl.commands.run import DEFAULT_RUNS
+from trainer.errors import ConfigError
 
 _PANEL = "Sweeps"
+_PILOT_STEPS = 6
 
 
 class RerunOn(StrEnum):
@@ -125,7 +127,10 @@ def plan(
     pilot: Annotated[
         bool, typer.Option("--pilot", help="Predict from a few steps of one run, trained now.")
     ] = False,
-    pilot_steps: Annotated[int, typer.Option(min=2, help="Steps of a pilot.")] = 6,
+    pilot_steps: Annotated[
+        int | None,
+        typer.Option(min=2, help=f"Steps of a pilot; by default {_PILOT_STEPS}.", show_default=False),
+    ] = None,
     generate_s: Annotated[
         float | None,
         typer.Option(min=0.0, help="Predict from this: seconds from dispatch until training can start,"),
@@ -145,12 +150,14 @@ def plan(
     from sweepctl.plan.plan import load_plan  # noqa: PLC0415
     from sweepctl.running.slots import choose_share  # noqa: PLC0415
 
+    if pilot_steps is not None and not pilot:
+        raise ConfigError("--pilot-steps is how long a pilot is; give --pilot as well")
     planned = load_plan(
         spec, profile, overrides or [], runs_dir, only=only, rerun_on=frozenset(rerun_on or ())
     )
     costs = CostsRequest(
         from_run=from_run,
-        pilot_steps=pilot_steps if pilot else None,
+        pilot_steps=(pilot_steps or _PILOT_STEPS) if pilot else None,
         generate_s=generate_s,
         train_s_per_prompt=train_s_per_prompt,
         overhead_s=overhead_s,

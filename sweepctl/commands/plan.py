@@ -16,7 +16,8 @@ if TYPE_CHECKING:  # slow to import, and not needed for a plan without a predict
 
 _HAND = "--generate-s, --train-s-per-prompt, --overhead-s"
 NO_COSTS = (
-    "no run with this model, task and lengths has finished on such a machine; `sweepctl plan SPEC --pilot` "
+    "no run like these, of such a model, task, lengths, engine, learner and groups, has finished on such a "
+    "machine; `sweepctl plan SPEC --pilot` "
     f"trains a few steps to find out, --from RUN takes any other run's costs, {_HAND} give them by hand"
 )
 
@@ -156,7 +157,8 @@ def known_costs(request: CostsRequest, plan: Plan, share: Share, runs_dir: Path)
         return KnownCosts.alike_for_all(_honest(by_hand(**request.by_hand), plan))
     if request.from_run is not None:
         bring_up_to_date(runs_dir)
-        return KnownCosts.alike_for_all(_honest(named_costs(runs_dir, request.from_run), plan))
+        costs = _told_apart(named_costs(runs_dir, request.from_run), plan, runs_dir, request.from_run)
+        return KnownCosts.alike_for_all(_honest(costs, plan))
     if request.pilot_steps is not None:
         from sweepctl.planner.pilot import chosen_arm, pilot  # noqa: PLC0415
 
@@ -165,6 +167,20 @@ def known_costs(request: CostsRequest, plan: Plan, share: Share, runs_dir: Path)
         costs, piloted = named_costs(runs_dir, run), chosen_arm(plan).config
         return KnownCosts(costs.source, lambda config: costs if suits(piloted, config) else None)
     return likely_costs(runs_dir, plan.name, [run.config for run in plan.feasible])
+
+
+def _told_apart(costs: "CostModel", plan: Plan, runs_dir: Path, run: str) -> "CostModel":
+    """The same costs, whose source says so where the run that they come from is unlike those of the plan."""
+    from sweepctl.planner.source import config_of, differs_in  # noqa: PLC0415
+
+    known = config_of(runs_dir, run)
+    if known is None:
+        return costs
+    keys = dict.fromkeys(key for run in plan.feasible for key in differs_in(known, run.config))
+    if not keys:
+        return costs
+    model = f", of {known.model}" if "model" in keys else ""
+    return replace(costs, source=f"{costs.source}{model}, unlike runs of this sweep in {', '.join(keys)}")
 
 
 def _honest(costs: "CostModel", plan: Plan) -> "CostModel":

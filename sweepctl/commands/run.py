@@ -95,7 +95,7 @@ def _predictions(
         say(f"predicted; costs: {known.source}; {told}")
     for gap in outlook.gaps(plan):
         say(gap)
-    return outlook.predictions
+    return outlook.on_record()
 
 
 def run_sweep(request: RunRequest) -> int:

@@ -61,6 +61,13 @@ class Outlook:
                 heapq.heappush(free, heapq.heappop(free) + left * self.predictions[run.name].wall_s)
         return max(free)
 
+    def on_record(self) -> dict[str, Prediction]:
+        """The predictions by run name, each with its speed-up: its twin may be predicted anew."""
+        return {
+            name: prediction.model_copy(update={"speedup": self.speedup(name)})
+            for name, prediction in self.predictions.items()
+        }
+
     def gaps(self, plan: Plan) -> Iterator[str]:
         """Sentences on the runs that are not predicted, or only in part."""
 
@@ -95,9 +102,8 @@ class Outlook:
             "unknown": list(self.unknown),
             "useless": list(self.useless),
             "runs": {
-                name: prediction.model_dump(mode="json")
-                | {"speedup": self.speedup(name), "twin": self.twins.get(name)}
-                for name, prediction in self.predictions.items()
+                name: prediction.model_dump(mode="json") | {"twin": self.twins.get(name)}
+                for name, prediction in self.on_record().items()
             },
         }
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from results.files.predictions import Prediction
-from results.report.cells import duration, percent
+from results.report.cells import percent
 from results.statistics.wording import range_text, seconds_text
 from sweepctl.plan.plan import Plan, PlannedRun
 from sweepctl.plan.select import due
@@ -11,13 +11,15 @@ from sweepctl.planner.outlook import Outlook
 from sweepctl.planner.recommend import Recommendation, Split, Turn
 from sweepctl.planner.trials import GAIN
 from sweepctl.tables import new_table, print_table
+from sweepctl.watching.progress import duration
 
 _MOST_ROWS, _MOST_TURNS = 50, 3
-_COLUMNS = ("step, s", "chance, s", "modes, s", "prompts/s", "speed-up", "age", "wasted")
-_IDLE = ("engine idle", "learner idle", "wall")
+_COLUMNS = ("step\ns", "chance\ns", "modes\ns", "prompts\n/s", "speed-\nup", "age", "wasted")
+_IDLE = ("engine\nidle", "learner\nidle", "wall")
 _COLUMNS_MEAN = (
     "step and chance: mean time of a step, and where chance alone puts that of 95 % of runs with these "
-    "costs; speed-up: prompts/s over those of the run's twin; wasted: tokens sampled and not trained on"
+    "costs; modes: kinds of steps, where each is densest (–: too few steps); speed-up: prompts/s over those "
+    "of the run's twin with s = 0 and P = B, or as `baseline` says; wasted: tokens sampled and not trained on"
 )
 
 
@@ -72,7 +74,7 @@ def _cells(prediction: Prediction, speedup: float | None) -> list[str]:
     return [
         seconds_text(prediction.step_s),
         range_text(prediction.step_low_s, prediction.step_high_s),
-        " and ".join(seconds_text(mode.seconds) for mode in prediction.modes) or "–",
+        ", ".join(seconds_text(mode.seconds) for mode in prediction.modes) or "–",
         f"{prediction.prompts_per_s:.3g}",
         "–" if speedup is None else f"{speedup:.2f}x",
         f"{prediction.age_mean:.2f}",
@@ -107,6 +109,7 @@ def print_recommendation(found: Recommendation) -> None:
 
 
 def _advice(found: Recommendation) -> Iterator[str]:
+    yield "simulated anew, a few times each: figures differ a little from those of the sweep's own runs above"
     if found.simulated_steps is not None:
         yield (
             f"simulated as runs of about {found.simulated_steps:,} steps that change as much as the whole "

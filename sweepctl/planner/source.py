@@ -114,9 +114,24 @@ def suits(known: RunConfig, wanted: RunConfig) -> bool:
     )
 
 
+def differs_in(known: RunConfig, wanted: RunConfig) -> tuple[str, ...]:
+    """Keys in which runs must be alike for the costs of one to be those of the other, and are not."""
+    found, asked = _alike(known), _alike(wanted)
+    return tuple(key for key in found if found[key] != asked[key])
+
+
+def config_of(runs_dir: Path, given: str) -> RunConfig | None:
+    """The configuration of a run, or of an arm, that a user names; None where it is none of this release."""
+    return _config(json.dumps(locate_seeds(runs_dir, given)[0].planned.get("config")))
+
+
 def _alike(config: RunConfig) -> dict[str, Any]:
     streams = config.forward_backward_prompts < config.prompts_per_optim_step
+    learner = config.learner
+    if learner.gradient_checkpointing == "auto" and not environment().get("gpus"):
+        learner = learner.model_copy(update={"gradient_checkpointing": False})  # as it is on CPU
     return {key: getattr(config, key) for key in _SAME} | {
+        "learner": learner,
         "reference": config.loss.beta > 0,  # which makes a forward pass of its own
         "chunk": config.forward_backward_prompts if streams else None,  # short passes cost more for a token
     }

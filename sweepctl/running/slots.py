@@ -1,7 +1,7 @@
 """How the machine is shared out: a slot runs one training at a time, beside a warm engine of its own.
 
-On GPUs a slot has one device that engine and learner share, or two or more: the learner's first, then the
-engine's. On CPU a slot's cores are halved between engine and learner, so that neither slows the other.
+On GPUs a slot has one device that engine and learner share, or two: the learner's, then the engine's. On CPU
+a slot's cores are halved between engine and learner, so that neither slows the other.
 """
 
 import os
@@ -109,10 +109,16 @@ class Share:
     """None: one run at a time on CPU, where runs side by side slow each other; one for every two GPUs."""
 
     def slots(self, leased: Sequence[str]) -> tuple[Slot, ...]:
-        """Divide the devices that were free: neighbours together, sizes differing by one at most."""
+        """Divide the devices that were free, neighbours together.
+
+        Cores so that sizes differ by one at most; GPUs two to a slot or, where these do not suffice, one. The
+        rest idles: an engine computes on one.
+        """
         default = max(1, len(leased) // 2) if self.kind == "gpu" else 1
         count = self.concurrency or default
         size, larger = divmod(len(leased), count)
+        if self.kind == "gpu":
+            size, larger = min(size, 2), 0
         slots, start = [], 0
         for index in range(count):
             end = start + size + (index < larger)

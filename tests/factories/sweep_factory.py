@@ -154,6 +154,11 @@ def _write_manifest(sweep: SweepPaths, arms: Sequence[Arm], steps: int, seeds: S
                     "prediction": by_the_law(config, **WRONG.get(arm.label, {})).model_dump(mode="json"),
                 }
             )
+    for run in runs:
+        twin = {"max_staleness": 0, "prompts_per_rollout_sync": run["config"]["prompts_per_optim_step"]}
+        of_twin = [other["prediction"] for other in runs if other["config"] == run["config"] | twin]
+        if of_twin and of_twin[0] is not run["prediction"]:
+            run["prediction"]["speedup"] = run["prediction"]["prompts_per_s"] / of_twin[0]["prompts_per_s"]
     runs.append(
         {
             "run_name": INFEASIBLE_ARM.run_name(seeds[0], len(seeds) > 1),

@@ -15,7 +15,6 @@ from test_sweepctl_predict import drawn
 
 from results.files.predictions import Prediction
 from results.ingest import ingest
-from results.report.cells import duration
 from results.store import Store
 from sweepctl.commands import plan as plan_command
 from sweepctl.commands.run import RunRequest, _predictions
@@ -28,6 +27,7 @@ from sweepctl.planner.show import print_outlook
 from sweepctl.provenance import environment_id
 from sweepctl.running.manifest import write_manifest
 from sweepctl.running.slots import Share
+from sweepctl.watching.progress import duration
 from trainer.config import RunConfig
 from trainer.errors import ConfigError
 from trainer.records import Fate, RunState
@@ -193,7 +193,7 @@ class TestCommand:
         rows = {line.split()[0]: line for line in out.splitlines() if re.match(r"Exp\d +[\d.]+ ", line)}
         assert rows["Exp2"].split()[1:3] == ["28.7", "28.7"]
         assert "1.48x" in rows["Exp2"]
-        assert "14.6 and 28.6" in rows["Exp5"]
+        assert "14.6, 28.6" in rows["Exp5"]
         assert "training what is left takes about" in out
         assert rows["Exp5"].split()[-5] == "–"  # of tokens, and so of waste, these costs say nothing
 
@@ -226,7 +226,7 @@ class TestCommand:
     def test_without_costs_it_says_how_to_get_some(self, cli, tmp_path):
         code, out, _ = cli("plan", STALENESS, "--profile", "cpu", "--runs-dir", str(tmp_path))
         assert code == 0
-        assert "no prediction: no run with this model" in out
+        assert "no prediction: no run like these" in out
         assert "--pilot" in out
 
     @pytest.mark.parametrize(

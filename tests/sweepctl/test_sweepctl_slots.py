@@ -71,6 +71,17 @@ def test_concurrency_by_default(machine, kind, count, slots_by_default):
     assert len(share.slots(share.devices)) == slots_by_default
 
 
+@pytest.mark.parametrize(
+    ("count", "concurrency", "expected"),
+    [(1, None, ["0"]), (3, None, ["0,1"]), (3, 2, ["0", "1"]), (4, 1, ["0,1"]), (5, 2, ["0,1", "2,3"])],
+)
+def test_slots_of_gpus_are_alike_and_have_two_at_most(machine, count, concurrency, expected):
+    """Arms that hand over weights in different ways could not be compared; a third GPU nobody uses."""
+    machine("gpu", *map(str, range(count)))
+    share = choose_share(ResourcesSpec(), None, concurrency)
+    assert [slot.name for slot in share.slots(share.devices)] == [f"gpu {devices}" for devices in expected]
+
+
 def test_the_command_line_goes_before_the_spec(machine):
     machine("core", "0", "1", "2", "3")
     resources = ResourcesSpec(devices=(0, 1), concurrency=2)

@@ -158,12 +158,31 @@ class TestWhatWasAskedFor:
         plan = self.plan(runs_dir, {"updates_per_batch": [1, 4]})
         (name,) = [row.run_name for row in _runs(runs_dir)]
         known = self.known(plan, runs_dir, from_run=f"earlier/{name}")
-        assert known.source == f"fitted on earlier/{name}"
+        assert known.source == f"fitted on earlier/{name}, unlike runs of this sweep in updates_per_batch"
         assert all(known.of(run.config).source == known.source for run in plan.feasible)
         default = self.known(plan, runs_dir)
         assert [default.of(run.config) is not None for run in plan.feasible] == [
             run.config.updates_per_batch == 1 for run in plan.feasible
         ]
+
+    def test_costs_of_another_model_are_said_to_be(self, runs_dir):
+        write(runs_dir, arm(1))
+        ingest(runs_dir)
+        plan = self.plan(runs_dir, {"model": ["org/other"]})
+        (name,) = [row.run_name for row in _runs(runs_dir)]
+        known = self.known(plan, runs_dir, from_run=f"earlier/{name}")
+        assert (
+            known.source == f"fitted on earlier/{name}, of builtin:tiny, unlike runs of this sweep in model"
+        )
+        assert self.known(
+            self.plan(runs_dir, {"max_steps": [12]}), runs_dir, from_run=f"earlier/{name}"
+        ).source == (f"fitted on earlier/{name}")
+
+    def test_a_default_that_means_the_same_on_cpu_is_no_difference(self, runs_dir):
+        write(runs_dir, arm(1))
+        ingest(runs_dir)
+        plan = self.plan(runs_dir, {"learner.gradient_checkpointing": [False]})
+        assert all(self.known(plan, runs_dir).of(run.config) is not None for run in plan.feasible)
 
     def test_it_is_said_where_evaluations_that_there_will_be_are_left_out(self, runs_dir):
         write(runs_dir, arm(1))

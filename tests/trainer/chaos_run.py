@@ -20,7 +20,7 @@ from trainer.paths import RunPaths
 
 def attempt(path):
     file = RunFile.model_validate_json(path.read_bytes())
-    trainer.engine.start.start_engine = lambda model, *_: LocalEngine(Path(model), delays=[0.0, 0.02])
+    trainer.engine.start.start_engine = lambda model, *_, **__: LocalEngine(Path(model), delays=[0.0, 0.02])
     torch.set_num_threads(1)
     entry._run(file, RunPaths(path.parent), None)
 

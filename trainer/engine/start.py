@@ -45,6 +45,11 @@ def start_engine(
     server.require_supported(settings)
     from trainer.engine.vllm_client import VllmEngine  # noqa: PLC0415
 
+    if socket is None and weight_transfer == "nccl":
+        raise ConfigError(
+            "resources.weight_transfer: nccl needs an engine on another GPU, started by others and given "
+            "with --engine; one that a run starts for itself shares its GPU: ipc"
+        )
     if socket is not None:
         return VllmEngine(socket, settings, weight_transfer)
     # A unix socket's path must be short.
