@@ -1,7 +1,9 @@
 """What every engine holds a request to: the context it has room for, and signs of life while it waits."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from trainer.engine.protocol import GenerationError, GenerationRequest
@@ -54,6 +56,41 @@ async def wait_while_sampling(
         return answer.result()
     finally:
         answer.cancel()
+
+
+async def in_thread(work: Callable[[], _Answer], timeout_s: float, doing: str) -> _Answer:
+    """Do blocking work in a thread of its own; one that does not come back in time is left behind.
+
+    Nothing waits for such a thread, not even the end of the process: a peer that died amid a collective of
+    NCCL is waited for by its library for ever.
+
+    Args:
+        work: what blocks.
+        timeout_s: seconds it may take.
+        doing: what it does, for the message.
+
+    Raises:
+        EngineError: it took longer.
+    """
+    done: Future[_Answer] = Future()
+    done.set_running_or_notify_cancel()  # it cannot be cancelled, only left
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # whoever waits is told
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=doing, daemon=True).start()
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(done), timeout_s)
+    except TimeoutError:
+        if done.done():  # its own
+            raise
+        raise EngineError(
+            f"{doing} did not end within {timeout_s:g} s; its log may say why; if it is only slow, raise "
+            "engine.timeout_s"
+        ) from None
 
 
 def hangs(timeout_s: float, log: str) -> EngineError:

@@ -6,13 +6,14 @@ import secrets
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from trainer.engine.limits import hangs, require_room, wait_while_sampling
+from trainer.engine.limits import hangs, in_thread, require_room, wait_while_sampling
 from trainer.engine.protocol import (
     UNKNOWN_VERSION,
     Completion,
@@ -96,7 +97,8 @@ class VllmEngine:
         await self._post("/resume")  # an owner that was killed during a load leaves the engine paused
         await self._name_version(UNKNOWN_VERSION)
         if self.takes_tensors:
-            self._transfer = await asyncio.to_thread(self._connect)
+            doing = "agreeing with the engine on a transfer of weights"
+            self._transfer = await in_thread(self._connect, self._settings.timeout_s, doing)
 
     async def generate(self, request: GenerationRequest) -> list[Completion]:
         """Sample a group, in as few requests as vLLM takes it."""
@@ -151,7 +153,8 @@ class VllmEngine:
     async def close(self) -> None:
         """Disconnect; stop the server when it is ours."""
         if self._transfer:
-            await asyncio.to_thread(self._transfer.close)
+            with suppress(EngineError):  # what hangs ends with this process
+                await in_thread(self._transfer.close, _CONNECT_TIMEOUT_S, "letting go of the transfer")
         if self._session:
             await self._session.close()
         if self._owned:
@@ -232,7 +235,8 @@ class VllmEngine:
         if self._transfer is None:
             raise EngineError("this engine takes weights from files only")
         await self._on_worker("begin_policy_load", names=list(weights))
-        await asyncio.to_thread(self._transfer.send, weights)
+        send = partial(self._transfer.send, weights)
+        await in_thread(send, self._settings.timeout_s, "sending weights to the engine")
         result: dict[str, Any] = await self._on_worker("end_policy_load")
         return result
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,20 @@ def test_a_prompt_is_sampled_alike_after_tensors_and_after_a_file(subject, other
     by_file = subject.generate(prompt, temperature=0)[0]
     assert by_tensors.token_ids == by_file.token_ids
     assert by_tensors.logprobs == by_file.logprobs
+
+
+def test_a_transfer_that_does_not_end_is_an_error(subject, tiny_model, assert_computes_with, monkeypatch):
+    """As one by NCCL whose other side has died; the engine is asked to go on all the same."""
+    load(subject, tensors(tiny_model), 1)
+    ended = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(subject.engine._transfer, "send", lambda _: ended.wait(60))
+        patch.setattr(subject.engine, "_settings", EngineSettings(name="vllm", timeout_s=0.5))
+        with pytest.raises(EngineError, match=r"sending weights to the engine did not end within 0\.5 s"):
+            load(subject, tensors(tiny_model), 2)
+    ended.set()
+    load(subject, tensors(tiny_model), 3)
+    assert_computes_with(subject, tiny_model)
 
 
 def test_an_engine_that_was_left_amid_a_sync_says_so(connect):
