@@ -110,20 +110,24 @@ def browser() -> Iterator[Browser]:
 def settle(page: Page, pause_ms: int = 500) -> None:
     """Waits until the script has run, nothing is stale or still to come, and figures are drawn.
 
-    Then for `pause_ms`: tables draw themselves on a canvas, a frame or two later.
+    All of that for `pause_ms`: tables draw themselves a frame or two later, and a page may run once more, as
+    when it corrects its address.
     """
     page.wait_for_selector("h1", timeout=SETTLED_TIMEOUT_MS)
+    page.evaluate("window.settledSince = null")
     page.wait_for_function(
-        """() => {
+        """pause => {
             const app = document.querySelector('[data-testid="stApp"]');
             const charts = [...document.querySelectorAll('[data-testid="stPlotlyChart"]')];
-            return app.dataset.testScriptState === 'notRunning'
+            const settled = app.dataset.testScriptState === 'notRunning'
                 && !document.querySelector('[data-testid="stSkeleton"], [data-stale="true"]')
                 && charts.every(chart => chart.querySelector('.main-svg'));
+            window.settledSince = settled ? window.settledSince ?? performance.now() : null;
+            return settled && performance.now() - window.settledSince >= pause;
         }""",
+        arg=pause_ms,
         timeout=SETTLED_TIMEOUT_MS,
     )
-    page.wait_for_timeout(pause_ms)
 
 
 def save_whole_page(page: Page, picture: Path) -> None:

@@ -4,11 +4,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export HF_HUB_OFFLINE=1
-engines=(tests/trainer tests/end_to_end)
+engines=(tests/trainer tests/end_to_end tests/benchmarks)
 rest=()
 for path in tests/*; do
   case $path in
-    */trainer | */end_to_end | */factories | */conftest.py | */__pycache__) ;;
+    */trainer | */end_to_end | */benchmarks | */factories | */conftest.py | */__pycache__) ;;
     *) rest+=("$path") ;;
   esac
 done
