@@ -16,6 +16,7 @@ from results.store import Store
 from sweepctl.planner.predict import predict
 from sweepctl.planner.source import named_costs
 from trainer.config import RunConfig
+from trainer.errors import SweepctlError
 
 PLAYS = 20
 QUERY = """
@@ -61,4 +62,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SweepctlError as error:
+        sys.exit(f"error: {error}")

@@ -10,10 +10,10 @@ from sweepctl.cli.app import app
 from sweepctl.cli.completion import complete_profile, complete_run, complete_sweep
 from sweepctl.cli.options import AsJson, Only, Overrides, Profile, RunsDir, SpecArgument
 from sweepctl.commands.run import DEFAULT_RUNS
+from sweepctl.planner import PILOT_STEPS
 from trainer.errors import ConfigError
 
 _PANEL = "Sweeps"
-_PILOT_STEPS = 6
 
 
 class RerunOn(StrEnum):
@@ -129,7 +129,7 @@ def plan(
     ] = False,
     pilot_steps: Annotated[
         int | None,
-        typer.Option(min=2, help=f"Steps of a pilot; by default {_PILOT_STEPS}.", show_default=False),
+        typer.Option(min=2, help=f"Steps of a pilot; by default {PILOT_STEPS}.", show_default=False),
     ] = None,
     generate_s: Annotated[
         float | None,
@@ -157,7 +157,7 @@ def plan(
     )
     costs = CostsRequest(
         from_run=from_run,
-        pilot_steps=(pilot_steps or _PILOT_STEPS) if pilot else None,
+        pilot_steps=(pilot_steps or PILOT_STEPS) if pilot else None,
         generate_s=generate_s,
         train_s_per_prompt=train_s_per_prompt,
         overhead_s=overhead_s,

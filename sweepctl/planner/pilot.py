@@ -15,6 +15,7 @@ from sweepctl.expansion.points import Point
 from sweepctl.expansion.space import Space
 from sweepctl.plan.existing import Existing
 from sweepctl.plan.plan import Plan, PlannedRun
+from sweepctl.planner import PILOT_STEPS
 from sweepctl.planner.measured import LEAST_GROUPS, LEAST_STEPS
 from sweepctl.running.engine import EngineKind
 from sweepctl.running.executor import Executor, LocalExecutor
@@ -31,16 +32,13 @@ from trainer.config import RunConfig
 from trainer.errors import TrainingError
 from trainer.paths import SweepPaths, pilot_name
 
-STEPS = 6
-"""Enough that the first, which pays for what is done once, is not much of it."""
-
 
 def pilot(
     plan: Plan,
     runs_dir: Path,
     *,
     share: Share,
-    steps: int = STEPS,
+    steps: int = PILOT_STEPS,
     display: Display | None = None,
     executor: Executor | None = None,
     engines: EngineKind | None = None,
@@ -76,7 +74,7 @@ def pilot(
         shown.say(
             f"the pilot that is there ran on {other}, which is not what a run has now; it is trained again"
         )
-    again = (*_words(plan), "--pilot", *(() if steps == STEPS else ("--pilot-steps", str(steps))))
+    again = (*_words(plan), "--pilot", *(() if steps == PILOT_STEPS else ("--pilot-steps", str(steps))))
     later = (*_words(plan), "--from", f"{planned.name}/{run.name}")
     code = SweepRunner(
         plan=planned,
@@ -100,7 +98,7 @@ def pilot(
     return planned.name, run.name
 
 
-def pilot_plan(plan: Plan, steps: int = STEPS) -> Plan:
+def pilot_plan(plan: Plan, steps: int = PILOT_STEPS) -> Plan:
     """The pilot of a sweep as a plan of its own, of one run."""
     arm = chosen_arm(plan)
     settings = {**arm.point.settings, **_changed(arm.config, steps, plan.resolved.file)}

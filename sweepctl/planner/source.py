@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from results.store import Store, records
 from results.tables.arms import arm_label
+from sweepctl.machine import visible_gpus
 from sweepctl.planner.costs import CostModel, KnownCosts
 from sweepctl.planner.fit import fit
 from sweepctl.planner.measured import LEAST_GROUPS, LEAST_STEPS, VERDICTS, measured
@@ -128,13 +129,18 @@ def config_of(runs_dir: Path, given: str) -> RunConfig | None:
 def _alike(config: RunConfig) -> dict[str, Any]:
     streams = config.forward_backward_prompts < config.prompts_per_optim_step
     learner = config.learner
-    if learner.gradient_checkpointing == "auto" and not environment().get("gpus"):
+    if learner.gradient_checkpointing == "auto" and _without_gpu():
         learner = learner.model_copy(update={"gradient_checkpointing": False})  # as it is on CPU
     return {key: getattr(config, key) for key in _SAME} | {
         "learner": learner,
         "reference": config.loss.beta > 0,  # which makes a forward pass of its own
         "chunk": config.forward_backward_prompts if streams else None,  # short passes cost more for a token
     }
+
+
+@cache
+def _without_gpu() -> bool:
+    return not visible_gpus()
 
 
 def _rank(arm: _FinishedArm, sweep: str) -> tuple[bool, bool, int]:
