@@ -52,6 +52,8 @@ def _derive(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
             f"DELETE FROM {table} WHERE (sweep, run_name) IN (SELECT (sweep, run_name) FROM chosen)"
         )
     connection.execute(_TOTALS)
+    # The trace of a chosen run may be gone: of nothing there are no sums.
+    connection.execute("DELETE FROM run_totals WHERE steps_done IS NULL AND groups_dispatched IS NULL")
     cycles = dict(_by_run(connection, "sync_cycles", "cycle"))
     rates = [_rate_row(run, cycles[run.key], unit) for run in runs if run.key in cycles for unit in UNITS]
     insert_rows(connection, "run_rates", rates)

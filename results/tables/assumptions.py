@@ -4,8 +4,10 @@ A prediction is called wrong where the mean step time is off by more than `LARGE
 costs as assumed, would hardly have led there: where it also lies outside of where chance puts 95 % of runs
 with these costs. Then
 
-    the phase   of which the difference, in the direction of the whole one, is the largest
-    the cause   of those below, which can all be measured, the one that is off the most in that direction
+    the phase   of which the difference, in the direction of the whole one, is the largest; any other that
+                makes up a quarter of the whole is named with it
+    the causes  of those below, which can all be measured, all that are off in that direction; the assumption
+                that is said to have failed is the one of the first phase that is off the most
 
 A cause is a ratio, measured over predicted:
 
@@ -19,7 +21,7 @@ A cause is a ratio, measured over predicted:
 None of it is a test: it says which figures differ, and a step's time may have yet other reasons.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite, log
 from typing import Any
@@ -32,6 +34,8 @@ _AS_PREDICTED = log(1.05)
 """So little off, a figure counts as predicted."""
 _ALIKE = log(1.2)
 """Factors of which the largest is at most so many times the smallest are taken for the same."""
+_PHASE_COUNTS = 0.25
+"""A phase with such a share of the error is named beside the largest one."""
 _SYNC_COUNTS = 0.01
 """Syncs of less than this share of a step say nothing of the machine."""
 
@@ -94,25 +98,52 @@ def judged(row: _Row) -> Judgement:
 
 def _explained(row: _Row, head: str) -> Judgement:
     whole_s = row["measured_step_s"] - row["predicted_step_s"]
-    parts_s = {phase: _difference_s(row, parts) for phase, parts in _PHASES.items()}
-    phase = max(parts_s, key=lambda each: parts_s[each] / whole_s)
-    share = parts_s[phase] / whole_s
-    which = "most of it is" if share > 0.5 else f"the largest part of it, {share:.0%}, is"
-    head += f"; {which} {phase} ({_both(row, _PHASES[phase])})"
+    shares = {phase: _difference_s(row, parts) / whole_s for phase, parts in _PHASES.items()}
+    phase, *others = sorted(shares, key=lambda each: -shares[each])
+    phases = [phase, *(each for each in others if shares[each] >= _PHASE_COUNTS)]
+    head += f"; {_phases_text(row, phases, shares)}."
     factors = _factors(row)
-    direction = 1 if parts_s[phase] > 0 else -1
-    known = {name: direction * factors[name] for name in _CAUSES.get(phase, ()) if name in factors}
-    cause = max(known, key=lambda name: known[name], default=None)
+    direction = 1 if whole_s > 0 else -1
+    causes = dict.fromkeys(cause for each in phases for cause in _CAUSES.get(each, ()))
+    known = {name: direction * factors[name] for name in causes if name in factors}
+    own = [name for name in _CAUSES.get(phase, ()) if name in known]
+    cause = max(own, key=lambda name: known[name], default=None)
     if (cause in _SPEEDS or phase == "syncs") and (machine := _machine(row, factors)) is not None:
-        return Judgement("machine speed", f"{head}. {machine}")
-    if phase not in _CAUSES:
-        return Judgement(phase, f"{head}.")
-    if cause is None or known[cause] < _AS_PREDICTED:
-        told = f": {_told(row, known)}" if known else ""
-        return Judgement(phase, f"{head}. Nothing that is measured of it explains that{told}.")
-    kept = [name for name in known if name != cause and abs(known[name]) <= _AS_PREDICTED]
-    others = f"; as predicted: {_told(row, kept)}" if kept else ""
-    return Judgement(cause, f"{head}. What differs: {_told(row, [cause])}{others}.")
+        return Judgement("machine speed", f"{head} {machine}")
+    if cause is not None and known[cause] >= _AS_PREDICTED:
+        return Judgement(cause, f"{head}{_differing(row, known)}")
+    if phase in _CAUSES:
+        told = f": {_told(row, own)}" if own else ""
+        head += f" Nothing that is measured of {phase} explains that{told}."
+        known = {name: off for name, off in known.items() if name not in own}
+    return Judgement(phase, f"{head}{_differing(row, known)}")
+
+
+def _phases_text(row: _Row, phases: Sequence[str], shares: Mapping[str, float]) -> str:
+    """`most of it is learning (6.00 s a step, predicted 4.00 s), 30% waiting for groups (…)`."""
+    first, *others = phases
+    much = "most of it is" if shares[first] > 0.5 else f"the largest part of it, {shares[first]:.0%}, is"
+    told = [f"{first} ({_both(row, _PHASES[first])})"]
+    told += [f"{shares[each]:.0%} {each} ({_both(row, _PHASES[each])})" for each in others]
+    return f"{much} {', '.join(told)}"
+
+
+def _differing(row: _Row, known: Mapping[str, float]) -> str:
+    """A sentence, if there is one, on all figures that are off in the direction of the error, then the rest.
+
+    Args:
+        row: of the run.
+        known: logarithms of measured over predicted by cause, positive in the direction of the error.
+    """
+    by_size = sorted(known, key=lambda name: -known[name])
+    differ = [name for name in by_size if known[name] >= _AS_PREDICTED]
+    kept = [name for name in by_size if abs(known[name]) < _AS_PREDICTED]
+    against = [name for name in by_size if known[name] <= -_AS_PREDICTED]
+    if not differ:
+        return ""
+    also = f"; as predicted: {_told(row, kept)}" if kept else ""
+    also += f"; the other way: {_told(row, against)}" if against else ""
+    return f" What differs: {_told(row, differ)}{also}."
 
 
 def _factors(row: _Row) -> dict[str, float]:
@@ -169,9 +200,12 @@ def _figures(row: _Row, name: str) -> str:
             tokens = "completion_tokens_per_prompt"
             return f"{measured[tokens]:,.0f} completion tokens a prompt (predicted {predicted[tokens]:,.0f})"
         case "engine speed":
+            longer = _log_ratio(row, "completion_tokens_per_prompt") or 0.0
+            took_s, foreseen_s = measured["latency_s"], predicted["latency_s"]
+            as_long = f", {_seconds(foreseen_s * exp(longer))} for as many tokens"
             return (
-                f"a group took {_seconds(measured['latency_s'])} from its dispatch to the end of its "
-                f"generation (predicted {_seconds(predicted['latency_s'])})"
+                f"a group took {_seconds(took_s)} from its dispatch to the end of its generation "
+                f"(predicted {_seconds(foreseen_s)}{as_long if abs(longer) > _AS_PREDICTED else ''})"
             )
         case _:
             tokens, unit = "completion_tokens_per_prompt", "completion token"

@@ -13,6 +13,7 @@ from trainer.paths import store_path
 
 if TYPE_CHECKING:  # slow to import, and not needed for a plan without a prediction
     from sweepctl.planner.costs import CostModel, KnownCosts
+    from trainer.config import RunConfig
 
 _HAND = "--generate-s, --train-s-per-prompt, --overhead-s"
 NO_COSTS = (
@@ -79,15 +80,17 @@ def show_plan(
     Raises:
         ConfigError: costs cannot be had where they were said to come from.
     """
+    known = problem = None
     try:
         known = known_costs(costs or CostsRequest(), plan, share, runs_dir)
     except SweepctlError as error:
         if costs is not None and costs.named:
             raise
-        print(f"no prediction: {error}", file=sys.stderr)  # the plan itself needs no store
-        known = None
+        problem = error  # the plan itself needs no store
     if recommend and known is None:
-        raise ConfigError(f"nothing can be recommended: {NO_COSTS}")
+        raise ConfigError(f"nothing can be recommended: {problem or NO_COSTS}")
+    if problem is not None:
+        print(f"no prediction: {problem}", file=sys.stderr)
     outlook = found = None
     if known is not None:
         from sweepctl.planner.outlook import look_ahead  # noqa: PLC0415
@@ -104,7 +107,8 @@ def show_plan(
 
     print_plan(plan, retry_failed=retry_failed, force=force)
     if outlook is None:
-        print(f"no prediction: {NO_COSTS}")
+        if problem is None:
+            print(f"no prediction: {NO_COSTS}")
         return
     from sweepctl.planner.show import print_outlook, print_recommendation  # noqa: PLC0415
 
@@ -151,14 +155,22 @@ def known_costs(request: CostsRequest, plan: Plan, share: Share, runs_dir: Path)
         return None
     from sweepctl.commands.up_to_date import bring_up_to_date  # noqa: PLC0415
     from sweepctl.planner.costs import KnownCosts, by_hand  # noqa: PLC0415
-    from sweepctl.planner.source import likely_costs, named_costs, suits  # noqa: PLC0415
+    from sweepctl.planner.source import (  # noqa: PLC0415
+        config_of,
+        costs_of,
+        likely_costs,
+        named_costs,
+        suits,
+    )
+    from sweepctl.watching.status import locate_seeds  # noqa: PLC0415
 
     if request.by_hand:
         return KnownCosts.alike_for_all(_honest(by_hand(**request.by_hand), plan))
     if request.from_run is not None:
+        found = locate_seeds(runs_dir, request.from_run)  # first: a name that is wrong is no store's fault
         bring_up_to_date(runs_dir)
-        costs = _told_apart(named_costs(runs_dir, request.from_run), plan, runs_dir, request.from_run)
-        return KnownCosts.alike_for_all(_honest(costs, plan))
+        costs = costs_of(runs_dir, found, request.from_run)
+        return KnownCosts.alike_for_all(_honest(_told_apart(costs, plan, config_of(found[0])), plan))
     if request.pilot_steps is not None:
         from sweepctl.planner.pilot import chosen_arm, pilot  # noqa: PLC0415
 
@@ -169,11 +181,10 @@ def known_costs(request: CostsRequest, plan: Plan, share: Share, runs_dir: Path)
     return likely_costs(runs_dir, plan.name, [run.config for run in plan.feasible])
 
 
-def _told_apart(costs: "CostModel", plan: Plan, runs_dir: Path, run: str) -> "CostModel":
+def _told_apart(costs: "CostModel", plan: Plan, known: "RunConfig | None") -> "CostModel":
     """The same costs, whose source says so where the run that they come from is unlike those of the plan."""
-    from sweepctl.planner.source import config_of, differs_in  # noqa: PLC0415
+    from sweepctl.planner.source import differs_in  # noqa: PLC0415
 
-    known = config_of(runs_dir, run)
     if known is None:
         return costs
     keys = dict.fromkeys(key for run in plan.feasible for key in differs_in(known, run.config))

@@ -2,15 +2,16 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sweepctl.attempts import AttemptRecord, read_attempts
 from sweepctl.files import PARTIAL
-from sweepctl.plan.set_aside import SET_ASIDE
+from sweepctl.plan.set_aside import set_aside_at
 from sweepctl.provenance import code_id, environment_id
 from sweepctl.states import read_status
 from trainer.errors import ConfigError
@@ -32,7 +33,7 @@ _NO_RUNS = frozenset({"base_models"})
 
 @dataclass(frozen=True)
 class Existing:
-    """What there is of a run: in its directory, or in one that was set aside and comes back."""
+    """What there is of a run: in its place, or elsewhere in the sweep, from where it comes back."""
 
     state: PlanState = "new"
     status: RunStatus | None = None
@@ -42,12 +43,12 @@ class Existing:
     stale: tuple[Stale, ...] = ()
     """What is not as it was when a finished run was trained."""
     comes_back: Path | None = None
-    """Where the run is, when it was set aside and its place is empty or another run's."""
+    """Where the run is, when its place is empty or another run's: set aside, or under an earlier name."""
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """A run directory of the sweep that no planned run has."""
+    """A run directory of the sweep that no planned run has or takes."""
 
     paths: RunPaths
     run_id: str | None
@@ -56,7 +57,7 @@ class Orphan:
     step: int | None
     max_steps: int | None
     same_as: str | None
-    """The planned run of the same configuration, whose directory it could be."""
+    """The planned run of the same configuration: it has another directory, or cannot go on from this one."""
 
     def summary(self) -> dict[str, Any]:
         """The directory as an entry of `plan --json`."""
@@ -70,50 +71,36 @@ class Orphan:
         }
 
 
-def read_existing(
-    paths: RunPaths, run_id: str, rerun_on: frozenset[str], set_aside: Sequence[RunPaths]
-) -> Existing:
-    """What is left of the run `run_id`: what is in its place, else what was set aside.
+@dataclass(frozen=True)
+class Directories:
+    """The directories of a sweep, each looked at once."""
 
-    Args:
-        paths: its place.
-        run_id: its identity.
-        rerun_on: what makes it outdated once it is finished: `code`, `env`.
-        set_aside: the directories that were set aside from there, newest first.
+    sweep: SweepPaths
+    holds: Mapping[str, str]
+    """By name, the run_id of what a directory holds; `unknown` where nothing tells."""
 
-    Raises:
-        ConfigError: its status cannot be read.
-    """
-    found = directory_run_id(paths)
-    if found == run_id:
-        return _read(paths, rerun_on)
-    return replace(_read_set_aside(set_aside, run_id, rerun_on), other_run=found)
+    @classmethod
+    def read(cls, sweep: SweepPaths) -> Self:
+        """Look at all that is there now."""
+        folders = sorted(sweep.root.iterdir()) if sweep.root.is_dir() else []
+        held = {
+            folder.name: _held_by(RunPaths(folder))
+            for folder in folders
+            if folder.name not in _NO_RUNS and folder.is_dir()
+        }
+        return cls(sweep, {name: run_id for name, run_id in held.items() if run_id is not None})
 
-
-def _read(paths: RunPaths, rerun_on: frozenset[str]) -> Existing:
-    status = read_status(paths)
-    attempts = tuple(read_attempts(paths))
-    state = _state(status)
-    stale = _stale(attempts) if state == "succeeded" else ()
-    return Existing("outdated" if rerun_on & set(stale) else state, status, attempts, stale=stale)
-
-
-def _read_set_aside(set_aside: Sequence[RunPaths], run_id: str, rerun_on: frozenset[str]) -> Existing:
-    """The newest that has begun on this run; one that would be set aside again as outdated stays there."""
-    for paths in set_aside:
-        if directory_run_id(paths) != run_id:
-            continue
-        try:
-            existing = _read(paths, rerun_on)
-        except ConfigError:
-            continue  # damaged, and in nobody's way
-        if existing.state not in {"new", "outdated"}:
-            return replace(existing, comes_back=paths.root)
-    return Existing()
+    @cached_property
+    def of_run(self) -> Mapping[str, Sequence[RunPaths]]:
+        """By run_id, the directories that hold the run, by name."""
+        found: dict[str, list[RunPaths]] = defaultdict(list)
+        for name, run_id in self.holds.items():
+            found[run_id].append(self.sweep.run(name))
+        return dict(found)
 
 
-def directory_run_id(paths: RunPaths) -> str | None:
-    """Whose directory this is: None where there is none, `unknown` where nothing tells."""
+def _held_by(paths: RunPaths) -> str | None:
+    """The run_id of what a directory holds: None where there is none, `unknown` where nothing tells."""
     try:
         found = json.loads(paths.config.read_bytes())["run_id"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -126,27 +113,82 @@ def _holds_something(paths: RunPaths) -> bool:
     return any(not path.name.endswith(PARTIAL) for path in paths.root.iterdir())
 
 
-def find_orphans(sweep: SweepPaths, planned: Mapping[str, str]) -> tuple[Orphan, ...]:
-    """Run directories that are no planned run's, by name; `planned` has the run_id of each run's name."""
-    if not sweep.root.is_dir():
-        return ()
+def read_existing(
+    paths: RunPaths, run_id: str, rerun_on: frozenset[str], directories: Directories
+) -> Existing:
+    """What is left of the run `run_id`: what is in its place, else what is elsewhere in the sweep.
+
+    Args:
+        paths: its place.
+        run_id: its identity.
+        rerun_on: what makes it outdated once it is finished: `code`, `env`.
+        directories: those of its sweep.
+
+    Raises:
+        ConfigError: the status in its place cannot be read.
+    """
+    found = directories.holds.get(paths.root.name)
+    if found == run_id:
+        return _read(paths, rerun_on)
+    return replace(_read_elsewhere(directories.of_run.get(run_id, ()), rerun_on), other_run=found)
+
+
+def _read(paths: RunPaths, rerun_on: frozenset[str]) -> Existing:
+    status = read_status(paths)
+    attempts = tuple(read_attempts(paths))
+    state = _state(status)
+    stale = _stale(attempts) if state == "succeeded" else ()
+    return Existing("outdated" if rerun_on & set(stale) else state, status, attempts, stale=stale)
+
+
+def _read_elsewhere(directories: Sequence[RunPaths], rerun_on: frozenset[str]) -> Existing:
+    """The first in order of what has begun; what would be set aside again as outdated stays where it is."""
+    found = []
+    for paths in directories:
+        try:
+            existing = _read(paths, rerun_on)
+        except ConfigError:
+            continue  # damaged, and in nobody's way
+        if existing.state not in {"new", "outdated"}:
+            found.append((_precedence(paths.root.name, existing), replace(existing, comes_back=paths.root)))
+    return max(found, key=lambda each: each[0])[1] if found else Existing()
+
+
+def _precedence(name: str, existing: Existing) -> tuple[bool, bool, int, tuple[str, int]]:
+    """A directory that nobody set aside comes first, of several the one that got furthest; then by date."""
+    date = set_aside_at(name)
+    if date is not None:
+        return False, False, 0, date
+    return True, existing.state == "succeeded", existing.status.step if existing.status else 0, ("", 0)
+
+
+def find_orphans(
+    directories: Directories, planned: Mapping[str, str], coming_back: Collection[Path | None]
+) -> tuple[Orphan, ...]:
+    """Run directories that no planned run has or takes, by name.
+
+    Args:
+        directories: those of the sweep.
+        planned: the run_id of each run, by its name.
+        coming_back: the directories from which runs come back.
+    """
     names = {run_id: name for name, run_id in planned.items()}
     found = []
-    for folder in sorted(sweep.root.iterdir()):
-        if folder.name in planned or folder.name in _NO_RUNS or SET_ASIDE in folder.name:
+    for name, run_id in directories.holds.items():
+        paths = directories.sweep.run(name)
+        if name in planned or set_aside_at(name) is not None or paths.root in coming_back:
             continue
-        if folder.is_dir() and (orphan := _orphan(RunPaths(folder), names)) is not None:
+        if (orphan := _orphan(paths, run_id, names)) is not None:
             found.append(orphan)
     return tuple(found)
 
 
-def _orphan(paths: RunPaths, names: Mapping[str, str]) -> Orphan | None:
-    run_id = directory_run_id(paths)
+def _orphan(paths: RunPaths, run_id: str, names: Mapping[str, str]) -> Orphan | None:
     try:
         status = read_status(paths)
     except ConfigError:
         status = None
-    if status is None and run_id in {None, "unknown"}:
+    if status is None and run_id == "unknown":
         return None  # evaluations, notes, whatever a user put there
     return Orphan(
         paths=paths,
@@ -154,7 +196,7 @@ def _orphan(paths: RunPaths, names: Mapping[str, str]) -> Orphan | None:
         state=status.state.value if status else "unknown",
         step=status.step if status else None,
         max_steps=status.max_steps if status else None,
-        same_as=names.get(run_id or ""),
+        same_as=names.get(run_id),
     )
 
 

@@ -8,10 +8,17 @@ from typing import Any
 from sweepctl.attempts import AttemptRecord, failures_in_a_row
 from sweepctl.expansion.expand import expand
 from sweepctl.expansion.points import Point
-from sweepctl.plan.existing import Existing, Orphan, PlanState, Stale, find_orphans, read_existing
+from sweepctl.plan.existing import (
+    Directories,
+    Existing,
+    Orphan,
+    PlanState,
+    Stale,
+    find_orphans,
+    read_existing,
+)
 from sweepctl.plan.identify import identify
 from sweepctl.plan.select import count_due, matching
-from sweepctl.plan.set_aside import find_set_aside
 from sweepctl.plan.spans import spans
 from sweepctl.plan.twins import twins_note
 from sweepctl.plan.validate import load_whole
@@ -85,7 +92,8 @@ class PlannedRun:
 
     @property
     def comes_back(self) -> Path | None:
-        """The directory that was set aside and holds this run, to be renamed back to its place."""
+        """The directory that holds this run and is to be renamed to its place: one that was set aside, or
+        has the name by which the run was known before."""
         return self.existing.comes_back
 
     @property
@@ -178,13 +186,15 @@ class Plan:
 
     def refreshed(self) -> "Plan":
         """The same plan, with the same runs selected, and the states of now."""
-        set_aside = find_set_aside(self.paths)
+        directories = Directories.read(self.paths)
 
         def now(run: PlannedRun) -> Existing:
-            return read_existing(run.paths, run.run_id, self.rerun_on, set_aside.get(run.name, ()))
+            return read_existing(run.paths, run.run_id, self.rerun_on, directories)
 
-        runs = (replace(run, existing=now(run)) if run.feasible else run for run in self.runs)
-        return replace(self, runs=tuple(runs))
+        runs = tuple(replace(run, existing=now(run)) if run.feasible else run for run in self.runs)
+        planned = {run.name: run.run_id for run in runs if run.feasible}
+        coming_back = {run.comes_back for run in runs}
+        return replace(self, runs=runs, orphaned=find_orphans(directories, planned, coming_back))
 
     def selecting(self, only: str) -> "Plan":
         """The same plan with the runs selected that `only` names.
@@ -308,7 +318,6 @@ def make_plan(
         paths=paths,
         runs=runs,
         expansion_notes=(*expansion.notes, *notes),
-        orphaned=find_orphans(paths, {run.name: run.run_id for run in runs if run.feasible}),
         overrides=tuple(overrides),
         rerun_on=rerun_on,
     )

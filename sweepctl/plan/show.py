@@ -115,18 +115,21 @@ def _infeasible(plan: Plan) -> Iterator[str]:
 
 
 def _comes_back(plan: Plan) -> Iterator[str]:
-    """What was set aside and is wanted again."""
+    """What lies in another directory than its own, which will be renamed."""
     runs = [(run, run.comes_back.name) for run in plan.feasible if run.comes_back]
     for run, directory in runs[:_MAX_NAMES]:
         comes = "comes back" if run.selected else "would come back, if selected,"
         yield f"{run.name}: {comes} from {directory}"
     if runs[_MAX_NAMES:]:
-        yield f"... and {len(runs) - _MAX_NAMES:,} more that were set aside"
+        yield f"... and {len(runs) - _MAX_NAMES:,} more"
 
 
 def _left_in_place(plan: Plan) -> Iterator[str]:
-    """Runs that are not meant now, and whose directories hold others."""
-    runs = [run for run in plan.feasible if run.other_run and not run.selected]
+    """Runs that are not meant now, and whose directories hold others, which no run takes from there."""
+    taken = {run.comes_back for run in plan.feasible if run.selected}
+    runs = [
+        run for run in plan.feasible if run.other_run and not run.selected and run.paths.root not in taken
+    ]
     if runs:
         held = _some([str(run.other_run) for run in runs])
         hold = "its directory holds another run" if len(runs) == 1 else "their directories hold other runs"
@@ -140,19 +143,31 @@ def _set_aside(plan: Plan) -> Iterator[str]:
     for run in others[:_MAX_NAMES]:
         holds = "no run that can be told" if run.other_run == "unknown" else f"another run ({run.other_run})"
         yield f"{run.name}: its directory holds {holds}, to be set aside"
-    if others[_MAX_NAMES:]:
-        yield f"... and {len(others) - _MAX_NAMES:,} more directories to be set aside"
+    if more := len(others) - len(others[:_MAX_NAMES]):
+        yield f"... and {_directories(more)} to be set aside"
 
 
 def _orphaned(plan: Plan) -> Iterator[str]:
-    """Directories of runs that are none of this plan's."""
+    """Directories of runs that are none of this plan's, or of which it has another directory."""
+    planned = {run.name: run for run in plan.feasible}
     for orphan in plan.orphaned[:_MAX_NAMES]:
         name = orphan.paths.root.name
         steps = f" at {orphan.step}/{orphan.max_steps}" if orphan.step is not None else ""
-        advice = f"; it is what {orphan.same_as} would be: rename it to keep it" if orphan.same_as else ""
-        yield f"{name}: no run of this plan ({orphan.state}{steps}), stays as it is{advice}"
-    if plan.orphaned[_MAX_NAMES:]:
-        yield f"... and {len(plan.orphaned) - _MAX_NAMES:,} more directories that are no run of this plan"
+        why = "no run of this plan" if orphan.same_as is None else _instead(planned[orphan.same_as])
+        yield f"{name} ({orphan.state}{steps}): {why}; stays as it is"
+    if more := len(plan.orphaned) - len(plan.orphaned[:_MAX_NAMES]):
+        yield f"... and {_directories(more)} that {'stays as it is' if more == 1 else 'stay as they are'}"
+
+
+def _instead(run: PlannedRun) -> str:
+    """Why a directory that holds this run is not taken."""
+    if run.state == "new":
+        return f"the same run as {run.name}, which does not come back from it"
+    return f"the same run as {(run.comes_back or run.paths.root).name}, which comes first"
+
+
+def _directories(more: int) -> str:
+    return f"{more:,} more {'directory' if more == 1 else 'directories'}"
 
 
 def _outlook(counts: DueCounts) -> str:

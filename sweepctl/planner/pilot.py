@@ -26,10 +26,11 @@ from sweepctl.spec.model import Retry
 from sweepctl.spec.settings import Flat, Leaf
 from sweepctl.states import read_status
 from sweepctl.watching.display import Display, make_display
-from sweepctl.watching.show import log_of, resume_command
+from sweepctl.watching.show import in_brief, log_of, resume_command
+from sweepctl.watching.status import read_manifest
 from sweepctl.watching.unbreakable import UnbreakableDisplay
 from trainer.config import RunConfig
-from trainer.errors import TrainingError
+from trainer.errors import ConfigError, TrainingError
 from trainer.paths import SweepPaths, pilot_name
 
 
@@ -50,7 +51,7 @@ def pilot(
 
     Args:
         plan: of the sweep.
-        runs_dir: where all sweeps are; its store holds the pilot's records afterwards.
+        runs_dir: where all sweeps are; its store holds the records of what is trained now afterwards.
         share: what of this machine the sweep would use.
         steps: see `pilot_steps`.
         display: by default the one that fits stderr.
@@ -69,8 +70,13 @@ def pilot(
     planned = pilot_plan(plan, steps)
     (run,) = planned.runs
     shown = display or UnbreakableDisplay(make_display())
-    shown.say(f"a pilot of {plan.name}: {run.config.max_steps} steps of {run.name}, in {planned.paths.root}")
-    if (other := _other_devices(run, share)) is not None:
+    what = f"{run.config.max_steps} steps of {run.name}, in {planned.paths.root}"
+    other = _other_devices(run, share)
+    if other is None and _is_there(planned, run):
+        shown.say(f"the pilot of {plan.name} is there: {what}")
+        return planned.name, run.name
+    shown.say(f"a pilot of {plan.name}: {what}")
+    if other is not None:
         shown.say(
             f"the pilot that is there ran on {other}, which is not what a run has now; it is trained again"
         )
@@ -176,6 +182,17 @@ def _changed(config: RunConfig, steps: int, file: str) -> Flat:
     return {key: Leaf(value, json.dumps(value), Place(file)) for key, value in values.items()}
 
 
+def _is_there(planned: Plan, run: PlannedRun) -> bool:
+    """Whether the pilot has succeeded, in its place, and can be found: by the manifest that names it."""
+    if run.state != "succeeded" or run.comes_back:
+        return False
+    try:
+        there = read_manifest(planned.paths)["runs"]
+    except (ConfigError, FileNotFoundError):
+        return False  # it is written again
+    return run.run_id in {each.get("run_id") for each in there}
+
+
 def _other_devices(run: PlannedRun, share: Share) -> str | None:
     """What a pilot that has succeeded ran on, where that is not as much as a slot has now."""
     started = [record.devices for record in run.attempts if record.event == "started" and record.devices]
@@ -195,7 +212,8 @@ def _why_not(planned: Plan, run: PlannedRun) -> str:
     status = read_status(run.paths)
     reason = (status.reason if status else None) or "it has not begun"
     log = log_of(planned.paths, run.paths, reason)
-    return f"the pilot {planned.name}/{run.name} did not succeed: {reason}; see {log}"
+    brief = in_brief(reason).rstrip(".")
+    return f"the pilot {planned.name}/{run.name} did not succeed: {brief}; see {log}"
 
 
 def _words(plan: Plan) -> tuple[str, ...]:

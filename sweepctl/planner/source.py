@@ -16,7 +16,7 @@ from sweepctl.planner.costs import CostModel, KnownCosts
 from sweepctl.planner.fit import fit
 from sweepctl.planner.measured import LEAST_GROUPS, LEAST_STEPS, VERDICTS, measured
 from sweepctl.provenance import environment
-from sweepctl.watching.status import locate_seeds
+from sweepctl.watching.status import FoundRun, locate_seeds
 from trainer.config import RunConfig
 from trainer.paths import is_pilot, store_path
 
@@ -63,7 +63,15 @@ def named_costs(runs_dir: Path, given: str) -> CostModel:
     Raises:
         ConfigError: there is no such run, or it has recorded too little.
     """
-    found = locate_seeds(runs_dir, given)
+    return costs_of(runs_dir, locate_seeds(runs_dir, given), given)
+
+
+def costs_of(runs_dir: Path, found: Sequence[FoundRun], given: str) -> CostModel:
+    """The same of runs that were located already, by the name that they go by together.
+
+    Raises:
+        ConfigError: they have recorded too little.
+    """
     store, sweep = Store(runs_dir), found[0].sweep.name
     names = [each.planned["run_name"] for each in found]
     if len(names) > 1:
@@ -121,9 +129,9 @@ def differs_in(known: RunConfig, wanted: RunConfig) -> tuple[str, ...]:
     return tuple(key for key in found if found[key] != asked[key])
 
 
-def config_of(runs_dir: Path, given: str) -> RunConfig | None:
-    """The configuration of a run, or of an arm, that a user names; None where it is none of this release."""
-    return _config(json.dumps(locate_seeds(runs_dir, given)[0].planned.get("config")))
+def config_of(found: FoundRun) -> RunConfig | None:
+    """The configuration of a run that a user named; None where it is none of this release."""
+    return _config(json.dumps(found.planned.get("config")))
 
 
 def _alike(config: RunConfig) -> dict[str, Any]:

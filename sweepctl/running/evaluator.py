@@ -15,6 +15,7 @@ from sweepctl.running.supervise import Cause, Limits, StopRequestedError
 from sweepctl.running.verdict import USAGE
 from sweepctl.running.worker import Worker
 from sweepctl.watching.progress import duration
+from sweepctl.watching.show import in_brief
 from trainer.errors import EngineError
 from trainer.evaluation_config import EvaluationFile
 
@@ -112,7 +113,7 @@ class Evaluator:
         try:
             socket = worker.engine.socket_for(batch.key, worker.stop.check)
         except EngineError as error:
-            worker.say(f"evaluation failed: the engine did not start: {error}")
+            worker.say(f"evaluation failed: the engine did not start: {in_brief(str(error))}")
             worker.show_log(worker.engine.log)
             return _Result.FAILED
         write_config(batch.config, batch.file)

@@ -1,7 +1,8 @@
 """Before anything starts: no earlier process still at work, and directories ready for the runs."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from sweepctl.attempts import append_attempt
@@ -11,6 +12,7 @@ from sweepctl.plan.set_aside import SET_ASIDE
 from sweepctl.states import write_pending
 from trainer.config import Resources, RunFile
 from trainer.errors import SweepctlError
+from trainer.paths import RunPaths
 
 ORPHAN_PATIENCE_S = 30.0
 """A killed sweepctl's runs are told to end by their guards, and ended after ten seconds."""
@@ -30,8 +32,9 @@ def wait_for_orphans(
         run = busy[0]
         pid = run.status.pid if run.status else None
         if time.monotonic() > deadline:
+            directory = RunPaths(run.comes_back) if run.comes_back else run.paths
             raise SweepctlError(
-                f"{run.paths.status}: process {pid} is training {run.name} already; "
+                f"{directory.status}: process {pid} is training {run.name} already; "
                 f"wait for it, or end it with `kill {pid}` (`kill -9 {pid}` if it does not listen)"
             )
         if not said:
@@ -52,38 +55,41 @@ def prepare(
 ) -> None:
     """Make the directories ready, before anything is trained.
 
-    What comes back is renamed to its place, of all selected runs; with `force` nothing comes back. Then of
-    those to be trained: what is in the way is set aside, configuration and first status are written.
+    Whatever is in the way is set aside first. Then what comes back is renamed to its place, of all selected
+    runs; with `force` nothing comes back. Last, of those to be trained, configuration and first status are
+    written. A kill in between loses nothing: what was set aside still comes back.
     """
     remove_partial(plan.paths.root)
-    if not force:
-        plan = bring_back(plan, say)
     due = {run.name for run in todo}
-    for run in (run for run in plan.runs if run.name in due):
+    returning = {run.name for run in plan.feasible if run.comes_back and run.selected and not force}
+    for run in (run for run in plan.feasible if run.name in due | returning):
         if run.in_the_way is not None or (force and run.paths.root.exists()):
             moved = set_aside(run.paths.root)
             say(f"{run.name}: what was in its directory is set aside as {moved.name}")
-        elif run.state == "failed" and retry_failed:
+    if returning:
+        _bring_back(plan.refreshed(), returning, say)
+    for run in (run for run in plan.feasible if run.name in due):
+        if run.state == "failed" and retry_failed and not force:
             append_attempt(run.paths, "reset")
         write_config(plan, run, Resources())
         if not run.paths.status.exists():
             write_pending(run.paths, run.config.max_steps)
 
 
-def bring_back(plan: Plan, say: Callable[[str], None]) -> Plan:
-    """Rename what comes back of selected runs to its place; the plan as it is then.
-
-    A kill between the two renames loses nothing: the place is empty then, and the run still comes back.
-    """
+def _bring_back(plan: Plan, names: Collection[str], say: Callable[[str], None]) -> None:
+    """Rename what comes back of these runs to its place, which is empty."""
     for run in plan.feasible:
-        if run.comes_back is None or not run.selected:
-            continue
-        if run.other_run is not None:
-            moved = set_aside(run.paths.root)
-            say(f"{run.name}: what was in its directory is set aside as {moved.name}")
-        run.comes_back.rename(run.paths.root)
-        say(f"{run.name}: comes back from {run.comes_back.name}")
-    return plan.refreshed()
+        if run.name in names and run.comes_back is not None:
+            _set_name(RunPaths(run.comes_back), run.name)
+            run.comes_back.rename(run.paths.root)
+            say(f"{run.name}: comes back from {run.comes_back.name}")
+
+
+def _set_name(run: RunPaths, name: str) -> None:
+    """Have a run's configuration name it as it is called now; of a finished run nobody writes it anew."""
+    content = json.loads(run.config.read_bytes())
+    if content.get("run_name") != name:
+        write_atomically(run.config, json.dumps(content | {"run_name": name}, indent=2))
 
 
 def write_config(plan: Plan, run: PlannedRun, resources: Resources) -> None:

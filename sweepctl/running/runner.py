@@ -102,12 +102,11 @@ class SweepRunner:
         )
         self._timings = Timings(self.plan.paths.root / "timings.json")
         with self.display:
+            # Before directories are renamed: the store knows runs by the names that they have now.
+            predictions = self.predict(self.plan, say)
             prepare(self.plan, todo, say, retry_failed=self.options.retry_failed, force=self.options.force)
             write_manifest(
-                self.plan,
-                trains=bool(todo),
-                command=self.options.command,
-                predictions=self.predict(self.plan, say),
+                self.plan, trains=bool(todo), command=self.options.command, predictions=predictions
             )
             # Not earlier: a folder must not be renamed while it is read.
             with BackgroundIngest(self.ingest, say) as self._background:

@@ -23,6 +23,7 @@ from sweepctl.running.verdict import INTERRUPTED, Outcome, verdict
 from sweepctl.spec.model import Retry
 from sweepctl.states import change_state, read_status, write_pending
 from sweepctl.watching.progress import WAITING_FOR_ENGINE, SweepProgress, duration
+from sweepctl.watching.show import in_brief
 from trainer.errors import EngineError
 from trainer.records import RunState
 
@@ -132,7 +133,8 @@ class Worker:
         at = self._retry_at(run, outcome, retry, queue)
         row = self.progress.row(run.name)
         again = f"; trying again in {duration(max(0.0, at - time.time()))}" if at is not None else ""
-        self.say(f"{row.label} {run.name} {outcome.state.value}: {outcome.reason}{again}")
+        why = in_brief(str(outcome.reason))  # the end of its log follows
+        self.say(f"{row.label} {run.name} {outcome.state.value}: {why}{again}")
         if outcome.state is RunState.FAILED:
             self.show_log(outcome.log or run.paths.log)
         if at is None:

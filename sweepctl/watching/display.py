@@ -118,25 +118,28 @@ class PlainDisplay:
         if news and run.state not in _SAID_BY_RUNNER:
             note = f" ({run.note})" if run.note else ""
             where = f" on {run.device}" if run.device and run.state == "running" else ""
-            self.say(f"{run.label} {run.name}: {run.state}{note}{where}".lstrip())
+            # A short run may end before the first sign of life.
+            how = f"; {', '.join(_facts(run))}" if run.state == "succeeded" else ""
+            self.say(f"{run.label} {run.name}: {run.state}{note}{where}{how}".lstrip())
 
     def _say_summary(self, progress: SweepProgress) -> None:
         running = [run for run in progress.runs if run.state == "running"]
         if len(running) <= RUNS_IN_PLAIN_LINES:
             for run in running:
-                self.say(f"{run.label} {run.name}: ".lstrip() + ", ".join(_facts(run)))
+                facts = [*_facts(run), *([run.note] if run.note else [])]
+                self.say(f"{run.label} {run.name}: {', '.join(facts)}".lstrip())
         self.say(progress.line())
 
 
 def _facts(run: RunProgress) -> list[str]:
-    facts = [f"step {run.step}/{run.max_steps}"]
-    if pace := run.seconds_per_step:
+    facts = [f"step {run.step}/{run.max_steps}" if run.step else "no step yet"]
+    if run.under_way and (pace := run.seconds_per_step):
         unit = speed_unit([run])
         facts.append(f"{unit.number(pace)} steps/{unit.name}")
     if run.reward is not None:
         facts.append(f"reward {run.reward:.2f}")
     if run.age is not None:
         facts.append(f"age {run.age:.2f}")
-    if run.seconds_left is not None:
-        facts.append(f"about {duration(run.seconds_left)} left")
-    return facts + ([run.note] if run.note else [])
+    if left := run.seconds_left:
+        facts.append(f"about {duration(left)} left")
+    return facts

@@ -61,9 +61,9 @@ class LiveTable:
         if hidden:
             yield _one_line(f"… and {len(hidden)} more: {count_hidden(hidden)}", "dim")
         yield Text()
-        yield _sweep_bar(self._progress)
+        yield _sweep_bar(self._progress, options.max_width)
         states = count_states(self._progress.runs)
-        yield _one_line("; ".join(filter(None, (states, self._progress.doing))))
+        yield _one_line("; ".join(filter(None, (states, self._progress.activity))))
 
 
 def choose_rows(runs: Sequence[RunProgress], room: int) -> tuple[list[RunProgress], list[RunProgress]]:
@@ -109,14 +109,17 @@ def _bar(completed: float, total: float, width: int, style: str) -> ProgressBar:
     )
 
 
-def _sweep_bar(progress: SweepProgress) -> Table:
-    """The sweep's name, its bar, and its times."""
+def _sweep_bar(progress: SweepProgress, width: int) -> RenderableType:
+    """The sweep's name, its bar as far as there is room for one, and its times."""
+    title, times = Text(progress.title, style="bold"), Text(progress.times())
+    room = min(_BAR_MAX, width - title.cell_len - times.cell_len - 2 * GAP)
+    if room < _BAR_MIN:
+        return _one_line(f"{title}{' ' * GAP}{times}", "bold")
     grid = Table.grid(padding=(0, GAP, 0, 0))
-    grid.add_column(no_wrap=True, overflow="ellipsis")
-    grid.add_column(width=_BAR_MAX)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
-    bar = _bar(progress.fraction, 1.0, _BAR_MAX, "bold cyan" if progress.fraction < 1 else "bold green")
-    grid.add_row(Text(progress.title, style="bold"), bar, Text(progress.times()))
+    for column_width in (None, room, None):
+        grid.add_column(width=column_width, no_wrap=True)
+    style = "bold cyan" if progress.fraction < 1 else "bold green"
+    grid.add_row(title, _bar(progress.fraction, 1.0, room, style), times)
     return grid
 
 

@@ -12,7 +12,7 @@ from sweepctl.holder import who_runs
 from sweepctl.imported import origin
 from sweepctl.states import read_status
 from sweepctl.watching.retries import is_tried_again, max_attempts
-from sweepctl.watching.show import log_of, resume_command, retry_command
+from sweepctl.watching.show import in_brief, log_of, resume_command, retry_command
 from sweepctl.watching.status import FoundRun, locate_run
 from trainer.errors import ConfigError
 from trainer.records import RunState
@@ -177,7 +177,7 @@ def _explain_missing(found: FoundRun, runs_dir: Path, *, follow: bool) -> None:
     command = resume_command(found.manifest, runs_dir)
     if status is None or status.state is RunState.PENDING:
         raise ConfigError(f"{name} has not begun; start it with: {command}")
-    why = f": {status.reason}" if status.reason else ""
+    why = f": {in_brief(status.reason)}" if status.reason else ""
     see = log_of(found.sweep, found.paths, status.reason)
     see = f"; see {see}" if see != str(found.paths.log) else ""
     if status.state is RunState.FAILED:

@@ -12,6 +12,7 @@ from sweepctl.states import read_status
 from sweepctl.watching.trace import RECENT_STEPS, TraceTail
 from trainer.errors import ConfigError
 from trainer.paths import RunPaths
+from trainer.records import RunState, RunStatus
 
 ENDED = frozenset({"succeeded", "failed", "skipped", "infeasible"})
 """States in which nothing more happens by itself."""
@@ -47,14 +48,23 @@ class RunProgress:
     """The highest policy version known; a new attempt says so when it begins again lower."""
     _means: dict[str, float | None] = field(default_factory=dict, init=False, repr=False)
     _recent: tuple[dict[str, Any], ...] = field(default=(), init=False, repr=False)
+    _under_way: bool = field(default=False, init=False, repr=False)
     _tail: TraceTail = field(init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._tail = TraceTail(self.paths.trace)
 
-    def refresh(self, status_step: int | None = None) -> None:
-        """Look at the run's files again, but for its status where `status_step` is the step it says."""
+    def refresh(self) -> None:
+        """Look at the run's files again."""
+        try:
+            status = read_status(self.paths)
+        except ConfigError:
+            status = None  # the run's end decides what it means
+        self.take_in(status)
+
+    def take_in(self, status: RunStatus | None) -> None:
+        """Look at the run's trace again, beside a status that was read just now."""
         with self._lock:
             step, recent = self.step, self._recent
             for record in self._tail.new_records():
@@ -64,16 +74,14 @@ class RunProgress:
                     step = max(step, _integer(record.get("policy_version")))
                     recent = (*recent[1 - RECENT_STEPS :], record)
             # An attempt whose engine still starts has put 0 into its status: the trace knows better.
-            said = self._step_of_status() if status_step is None else status_step
-            self.step, self._recent = max(step, said), recent
+            self.step, self._recent = max(step, status.step if status else 0), recent
             self._means = {key: _mean(recent, key) for key in _AVERAGED}
+            self._under_way = bool(recent) and not _begins_again(status, recent[-1])
 
-    def _step_of_status(self) -> int:
-        try:
-            status = read_status(self.paths)
-        except ConfigError:
-            return 0  # the run's end decides what it means
-        return status.step if status else 0
+    @property
+    def under_way(self) -> bool:
+        """Whether the present attempt has made a step; before that its process and its engine start."""
+        return self._under_way
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -92,8 +100,8 @@ class RunProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until its last step at the recent speed."""
-        pace = self.seconds_per_step
+        """Until its last step at the recent speed; None before the present attempt's first step."""
+        pace = self.seconds_per_step if self.under_way else None
         return None if pace is None else pace * max(0, self.max_steps - self.step)
 
 
@@ -107,8 +115,8 @@ class SweepProgress:
     doing: str = "starting"
     slots: int = 1
     """How many runs may run at the same time."""
-    began: float = field(default_factory=time.monotonic)
-    """When it began, on the monotonic clock."""
+    began: float | None = field(default_factory=time.monotonic)
+    """When it began, on the monotonic clock; None while nobody runs the sweep."""
 
     def row(self, name: str) -> RunProgress:
         """The run of that name.
@@ -127,11 +135,6 @@ class SweepProgress:
         return f"{self.name} [{self.profile}]" if self.profile else self.name
 
     @property
-    def elapsed_s(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self.began
-
-    @property
     def fraction(self) -> float:
         """How much is behind us, by steps; a run that failed has none left."""
         total = sum(run.max_steps for run in self.runs)
@@ -142,15 +145,16 @@ class SweepProgress:
     def seconds_left(self) -> float | None:
         """Until the last run ends, each waiting one taking the next free slot.
 
-        Runs not started count as slow as the mean of those seen; without any, None.
+        Runs not started count as slow as the mean of those seen. None while no run is under way: engines
+        start, or devices are waited for, and how long that takes no step tells.
         """
         todo = [run for run in self.runs if run.state not in ENDED]
+        running = [run for run in todo if run.state == "running"]
         paces = {run.name: run.seconds_per_step for run in self.runs}
         seen = [pace for pace in paces.values() if pace is not None]
-        if not todo or not seen:
+        if not seen or not any(run.under_way for run in running):
             return None
         mean = sum(seen) / len(seen)
-        running = [run for run in todo if run.state == "running"]
         waiting = [run for run in todo if run.state != "running"]
         slots = [0.0] * max(1, self.slots, len(running))
         for run in [*running, *waiting]:
@@ -158,15 +162,23 @@ class SweepProgress:
             heapq.heapreplace(slots, slots[0] + steps * (paces[run.name] or mean))
         return max(slots)
 
+    @property
+    def activity(self) -> str:
+        """What is being done now, in words."""
+        waits = any(run.note == WAITING_FOR_ENGINE for run in self.runs)
+        trains = any(run.state == "running" for run in self.runs)
+        return "starting the engine" if waits and not trains else self.doing
+
     def times(self) -> str:
-        """How long it has taken and how long training may still take."""
+        """How long it has taken and how long training may still take, as far as either is known."""
         left = self.seconds_left
-        so_far = f"{duration(self.elapsed_s)} so far"
-        return f"{so_far}, about {duration(left)} left" if left else so_far
+        so_far = f"{duration(time.monotonic() - self.began)} so far" if self.began is not None else ""
+        return ", ".join(filter(None, (so_far, f"about {duration(left)} left" if left else "")))
 
     def line(self) -> str:
         """The sweep in one line."""
-        return f"{self.title}: {'; '.join(filter(None, (self.doing, count_states(self.runs), self.times())))}"
+        facts = (self.activity, count_states(self.runs), self.times())
+        return f"{self.title}: {'; '.join(filter(None, facts))}"
 
 
 def count_states(runs: list[RunProgress]) -> str:
@@ -225,6 +237,13 @@ def duration(seconds: float) -> str:
 def _mean(records: tuple[dict[str, Any], ...], key: str) -> float | None:
     values = [record[key] for record in records if isinstance(record.get(key), int | float)]
     return sum(values) / len(values) if values else None
+
+
+def _begins_again(status: RunStatus | None, last: dict[str, Any]) -> bool:
+    """Whether the attempt of a status is a later one than that of the last step."""
+    if status is None:
+        return False
+    return status.state is RunState.PENDING or status.attempt > _integer(last.get("attempt"))
 
 
 def _integer(value: object) -> int:

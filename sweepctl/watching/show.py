@@ -32,7 +32,7 @@ def _left(row: RunRow) -> str:
 
 
 def _step(row: RunRow) -> str:
-    known = row.progress.max_steps or not row.results_only
+    known = (row.progress.max_steps or not row.results_only) and row.progress.state != "infeasible"
     return f"{row.progress.step}/{row.progress.max_steps}" if known else ""
 
 
@@ -105,6 +105,11 @@ def log_of(sweep: SweepPaths, run: RunPaths, reason: str | None) -> str:
     return str(run.log)
 
 
+def in_brief(reason: str) -> str:
+    """The reason without the end of the engine's log, which `trainer.server` adds; `log_of` has all of it."""
+    return reason.partition(" Last lines of ")[0]
+
+
 def resume_command(manifest: dict[str, Any], runs_dir: Path) -> str:
     """What to type to go on with a sweep, by its manifest."""
     words = list(manifest.get("command") or _command(manifest))
@@ -155,7 +160,7 @@ def _reasons(status: SweepStatus) -> Iterator[str]:
     for (said, reason), rows in list(alike.items())[:_REASONS_SHOWN]:
         names = [row.progress.name for row in rows]
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        yield f"{', '.join(names[:_NAMES_SHOWN])}{more} {said}: {reason}"
+        yield f"{', '.join(names[:_NAMES_SHOWN])}{more} {said}: {in_brief(reason)}"
         if said in {"failed", TO_BE_TRIED_AGAIN}:
             yield f"  log: {log_of(status.paths, rows[0].progress.paths, reason)}"
     if len(alike) > _REASONS_SHOWN:

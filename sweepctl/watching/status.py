@@ -3,13 +3,13 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sweepctl.attempts import read_attempts
-from sweepctl.errors import suggestion
+from sweepctl.errors import nearest, suggestion
 from sweepctl.holder import Holder, who_runs
 from sweepctl.imported import is_table_row, origin
 from sweepctl.labels import arm_of
@@ -23,6 +23,7 @@ IMPORTED = "imported"
 """What stands in place of the state of a run of which only results were imported."""
 NOT_BEGUN = "not begun"
 """The same of one that had not begun where it was exported; it will not begin here."""
+_NAMES_SHOWN = 8
 
 
 @dataclass
@@ -72,7 +73,7 @@ class RunRow:
             self.progress.device = waits_on
         if self.imported:
             self.progress.note = self._imported_note()
-        self.progress.refresh(status.step if status else 0)
+        self.progress.take_in(status)
         self.evaluations = sum(1 for _ in paths.root.glob("eval/*/*shot.json"))
 
     def _imported_note(self) -> str | None:
@@ -121,13 +122,14 @@ class SweepStatus:
 
     @property
     def progress(self) -> SweepProgress:
-        """The same as the live table shows it, begun when the process that runs it began."""
-        progress = SweepProgress(
-            self.paths.name, self.manifest.get("profile"), [row.progress for row in self.rows]
-        )
-        if self.holder:
-            progress.began -= time.time() - self.holder.since_unix
-        return progress
+        """The same as the live table shows it."""
+        runs = [row.progress for row in self.rows]
+        return SweepProgress(self.paths.name, self.manifest.get("profile"), runs, began=self.began)
+
+    @property
+    def began(self) -> float | None:
+        """When the process that runs it now began, on the monotonic clock."""
+        return time.monotonic() - (time.time() - self.holder.since_unix) if self.holder else None
 
     def unplanned(self) -> list[str]:
         """Folders of runs that the manifest does not name: left by an earlier form of the spec."""
@@ -241,15 +243,25 @@ def _locate(runs_dir: Path, given: str, names: Callable[[dict[str, Any]], set[st
     ]
     if not found:
         planned = [run for _, manifest in readable for run in manifest["runs"]]
-        labels = [run["label"] for run in planned if run.get("label")]
-        known = list(dict.fromkeys([*labels, *(run["run_name"] for run in planned)]))
-        raise ConfigError(f"{runs_dir}: no run '{given}'; {suggestion(run_name, known)}")
+        raise ConfigError(f"{runs_dir}: no run '{given}'; {_instead(run_name, planned)}")
     chosen = found[0].sweep
     others = dict.fromkeys(each.sweep.name for each in found if each.sweep != chosen)
     if others:
         also = ", ".join(f"{other}/{run_name}" for other in others)
         print(f"this is {chosen.name}/{run_name}; there is also {also}", file=sys.stderr)
     return [each for each in found if each.sweep == chosen]
+
+
+def _instead(run_name: str, planned: Sequence[dict[str, Any]]) -> str:
+    """What to ask for where no run has a name."""
+    labels = list(dict.fromkeys(run["label"] for run in planned if run.get("label")))
+    if seeds := [label for label in labels if arm_of(label) == run_name]:
+        more = f" and {len(seeds) - _NAMES_SHOWN} more" if len(seeds) > _NAMES_SHOWN else ""
+        return f"{run_name} has several seeds: {', '.join(seeds[:_NAMES_SHOWN])}{more}"
+    known = list(dict.fromkeys([*labels, *(run["run_name"] for run in planned)]))
+    if len(known) > 2 * _NAMES_SHOWN and nearest(run_name, known) is None:
+        return f"there are {len(planned):,}; `sweepctl status SWEEP` shows them"
+    return suggestion(run_name, known)
 
 
 def sweeps(runs_dir: Path) -> list[SweepPaths]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from sweepctl.holder import who_runs
 from sweepctl.watching.display import Display, make_display
 from sweepctl.watching.progress import ENDED, count_states
+from sweepctl.watching.show import in_brief
 from sweepctl.watching.status import RunRow, SweepStatus, sweep_status
 
 LOOK_S = 1.0
@@ -60,6 +61,7 @@ class WatchedSweep:
             self._manifest_ns, self._seen = manifest_ns, {}
         # First: what a process did before it ended is there when the runs are looked at.
         self.status.holder = who_runs(paths)
+        self.progress.began = self.status.began or self.progress.began
         changed = [row for row in self.status.rows if self._may_have_changed(row)]
         for row in changed:
             row.refresh(self.status.holder)
@@ -85,8 +87,6 @@ class WatchedSweep:
             return "training " + (", ".join(running) if few else f"{len(running)} runs")
         if self.status.holder is None:
             return "not being run now"
-        if self.status.holder.waiting:
-            return "starting the engine"
         trained = all(run.state in ENDED for run in self.progress.runs)
         return "evaluating" if trained else "between runs"
 
@@ -99,7 +99,7 @@ def _show(watched: WatchedSweep, display: Display) -> None:
             before = said.get(run.name, row.said)
             said[run.name] = row.said
             if row.said != before and row.reason:
-                display.say(f"{run.label} {run.name} {row.said}: {row.reason}".lstrip())
+                display.say(f"{run.label} {run.name} {row.said}: {in_brief(row.reason)}".lstrip())
         display.show(watched.progress)
         if not watched.active:
             break
@@ -119,7 +119,7 @@ def _print_changes(watched: WatchedSweep) -> None:
                 "kind": "sweep",
                 "sweep": sweep,
                 "pid": holder.pid if holder else None,
-                "doing": watched.progress.doing,
+                "doing": watched.progress.activity,
                 "states": count_states(watched.progress.runs),
             }
         )

@@ -1,9 +1,12 @@
 """A small sweep's spec, and directories as trainers and sweepctl leave them beside it."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweepctl.attempts import append_attempt
 from sweepctl.plan.plan import Plan, PlannedRun, load_plan
+from sweepctl.running.prepare import prepare
 from trainer.config import RunConfig, RunFile
 from trainer.paths import RunPaths
 from trainer.records import RunState, RunStatus
@@ -63,6 +66,20 @@ class PlannedSweep:
         paths = self.leave_run(index, RunState.SUCCEEDED, step=40)
         append_attempt(paths, "started", code=code, environment=environment)
         append_attempt(paths, "ended", state=RunState.SUCCEEDED)
+
+    def held(self) -> dict[str, str]:
+        """The run_id that each directory holds."""
+        files = self.root.glob("*/config.json")
+        return {path.parent.name: json.loads(path.read_bytes())["run_id"] for path in files}
+
+
+def ready(
+    plan: Plan, todo: Sequence[PlannedRun] = (), *, retry_failed: bool = False, force: bool = False
+) -> list[str]:
+    """What `run` does before anything is trained; what it says."""
+    said: list[str] = []
+    prepare(plan, tuple(todo), said.append, retry_failed=retry_failed, force=force)
+    return said
 
 
 def fail(paths: RunPaths, times: int, *, retryable: bool = True) -> None:

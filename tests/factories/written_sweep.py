@@ -11,8 +11,9 @@ import psutil
 from trainer.paths import SweepPaths
 
 
-def step_line(number, *, wall_s=2.0, reward=0.5, age=1.0):
-    record = {"v": 1, "attempt": 1, "t": 0.0, "kind": "step", "step": number, "policy_version": number + 1}
+def step_line(number, *, wall_s=2.0, reward=0.5, age=1.0, attempt=1):
+    record = {"v": 1, "attempt": attempt, "t": 0.0, "kind": "step"}
+    record |= {"step": number, "policy_version": number + 1}
     return json.dumps(record | {"wall_s": wall_s, "reward_mean": reward, "off_policy_steps_mean": age}) + "\n"
 
 

@@ -73,13 +73,57 @@ def row(*, chance=0.02, state="succeeded", predicted=None, **factors):
         ({"sync_s": 4.0}, "syncs", "syncs (2.00 s a step, predicted 0.500 s)"),
         ({"checkpoint_s": 8.0}, "checkpoints", "checkpoints (1.60 s a step, predicted 0.200 s)"),
         ({"other_s": 6.0}, "the rest of a step", "(1.80 s a step, predicted 0.300 s)"),
-        ({"wait_s": 1.6}, "waiting for groups", "Nothing that is measured of it explains that"),
+        ({"wait_s": 1.6}, "waiting for groups", "measured of waiting for groups explains that: 1.20 groups"),
     ],
 )
 def test_the_cause_is_the_figure_that_differs(factors, assumption, figures):
     found = judged(row(**factors))
     assert found.assumption == assumption
     assert figures in found.sentence and found.sentence.startswith("Exp3: predicted 10.0 s a step, measured ")
+
+
+class TestSeveralCauses:
+    def test_all_that_differ_are_named_the_largest_first(self):
+        longer = {"wait_s": 3.0, "dispatched_per_trained": 1.3, "completion_tokens_per_prompt": 1.5}
+        found = judged(row(**longer, latency_s=1.8, learn_s=1.5))
+        assert found.assumption == "completion length"
+        assert found.sentence.endswith(
+            "What differs: 750 completion tokens a prompt (predicted 500), "
+            "1.56 groups dispatched for each trained one (predicted 1.20), "
+            "a group took 9.00 s from its dispatch to the end of its generation "
+            "(predicted 5.00 s, 7.50 s for as many tokens)."
+        )
+
+    def test_what_is_as_predicted_and_what_differs_the_other_way_is_told_apart(self):
+        found = judged(row(wait_s=2.0, dispatched_per_trained=1.5, completion_tokens_per_prompt=0.8))
+        assert found.assumption == "groups needed"
+        assert found.sentence.endswith(
+            "What differs: 1.80 groups dispatched for each trained one (predicted 1.20), "
+            "a group took 5.00 s from its dispatch to the end of its generation "
+            "(predicted 5.00 s, 4.00 s for as many tokens); "
+            "the other way: 400 completion tokens a prompt (predicted 500)."
+        )
+
+    def test_another_part_that_explains_a_quarter_is_named_with_its_causes(self):
+        found = judged(row(wait_s=2.0, dispatched_per_trained=1.5, learn_s=1.5))
+        assert found.assumption == "groups needed"
+        assert (
+            "most of it is waiting for groups (9.00 s a step, predicted 5.00 s), "
+            "33% learning (6.00 s a step, predicted 4.00 s). What differs: 1.80 groups" in found.sentence
+        )
+        assert "1.50 ms of learning for each completion token (predicted 1.00 ms)" in found.sentence
+
+    def test_of_another_part_that_explains_less_nothing_is_said(self):
+        found = judged(row(wait_s=2.0, dispatched_per_trained=1.5, learn_s=1.2))
+        assert "learning" not in found.sentence
+
+    def test_a_part_without_a_cause_hides_none_of_another_part(self):
+        found = judged(row(wait_s=2.0, learn_s=1.5))
+        assert found.assumption == "waiting for groups"
+        assert "Nothing that is measured of waiting for groups explains that: 1.20 groups" in found.sentence
+        assert found.sentence.endswith(
+            "What differs: 1.50 ms of learning for each completion token (predicted 1.00 ms)."
+        )
 
 
 SLOWER = dict.fromkeys(("wait_s", "drain_s", "learn_s", "sync_s", "latency_s"), 1.4)

@@ -1,5 +1,8 @@
 """Whatever the order in which files grew and were ingested, the store says the same as one made at once."""
 
+import json
+import re
+
 import duckdb
 import numpy as np
 import pytest
@@ -98,6 +101,31 @@ def test_any_interleaving_of_growth_and_ingests_gives_the_same_store(tmp_path_fa
     ingest(runs)
     grown = contents(runs)
     assert {name: rows for name, rows in grown.items() if rows != whole[name]} == {}
+
+
+def test_runs_that_get_other_names_are_the_same_but_for_the_names(tmp_path, written):
+    """As `sweepctl run` does it: directory, configuration and plan get the name, no trace does."""
+    files, whole = written
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    ingest(tmp_path)
+    (sweep,) = (SweepPaths(path) for path in tmp_path.iterdir() if path.is_dir())
+    manifest = json.loads(sweep.manifest.read_bytes())
+    names = [run["run_name"] for run in manifest["runs"]]
+    for run in manifest["runs"]:
+        run["run_name"] += "_seed0"
+    for paths in (sweep.run(name) for name in names if sweep.run(name).root.exists()):
+        config = json.loads(paths.config.read_bytes())
+        paths.config.write_text(json.dumps(config | {"run_name": f"{paths.root.name}_seed0"}))
+        paths.root.rename(sweep.run(f"{paths.root.name}_seed0").root)
+    sweep.manifest.write_text(json.dumps(manifest))
+    ingest(tmp_path)
+    a_name = re.compile(rf"({'|'.join(map(re.escape, names))})(?=['/])")
+    expected = {table: sorted(a_name.sub(r"\1_seed0", row) for row in rows) for table, rows in whole.items()}
+    found = contents(tmp_path)
+    assert {table: rows for table, rows in found.items() if rows != expected[table]} == {}
+    assert any("_seed0" in row for row in expected["steps"])
 
 
 def test_what_is_compared_is_not_empty(written):

@@ -9,7 +9,7 @@ from sweepctl.plan.plan import load_plan
 from sweepctl.running.engine import EngineKind
 from sweepctl.running.executor import Executor, LocalExecutor
 from sweepctl.running.process import GuardedProcess
-from sweepctl.running.runner import Options, SweepRunner
+from sweepctl.running.runner import Options, Predictor, SweepRunner
 from sweepctl.running.slots import Share
 from sweepctl.watching.display import PlainDisplay
 
@@ -76,6 +76,7 @@ class FakeSweep:
         self.vllm = True
         self.kind = "core"
         self.executor: Executor = LocalExecutor(FAKE)
+        self.predict: Predictor = lambda plan, say: {}
 
     def behave(self, **behaviours: str) -> None:
         (self.runs_dir / "behaviours.json").write_text(json.dumps(behaviours))
@@ -90,6 +91,7 @@ class FakeSweep:
             display=self.display,
             share=Share(self.kind, devices, len(devices), concurrency),
             ingest=lambda: None,
+            predict=self.predict,
             executor=self.executor,
             engines=EngineKind(lambda: self.vllm, self._start),
         ).run()

@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from factories.planned_sweep import PlannedSweep, fail
+from factories.planned_sweep import PlannedSweep, fail, ready
 
 from sweepctl.attempts import failures_in_a_row, read_attempts
 from sweepctl.provenance import environment_id
 from sweepctl.running import prepare as preparing
-from sweepctl.running.prepare import prepare
 from trainer.records import RunState
 
 OTHER = "a" * 12
@@ -18,19 +17,6 @@ OTHER = "a" * 12
 @pytest.fixture
 def sweep(tmp_path):
     return PlannedSweep(tmp_path)
-
-
-def ready(plan, todo=(), *, retry_failed=False, force=False) -> list[str]:
-    """What `run` does before anything is trained; what it says."""
-    said: list[str] = []
-    prepare(plan, tuple(todo), said.append, retry_failed=retry_failed, force=force)
-    return said
-
-
-def held(sweep) -> dict[str, str]:
-    """The run_id that each directory holds."""
-    files = sweep.root.glob("*/config.json")
-    return {path.parent.name: json.loads(path.read_bytes())["run_id"] for path in files}
 
 
 class TestInThePlan:
@@ -91,16 +77,16 @@ class TestPreparing:
             f"s0_lr1e-6: what was in its directory is set aside as {aside.name}",
             f"s0_lr1e-6: comes back from {paths.root.name}",
         ]
-        assert held(sweep) == {"s0_lr1e-6": plan.runs[0].run_id, aside.name: OTHER}
+        assert sweep.held() == {"s0_lr1e-6": plan.runs[0].run_id, aside.name: OTHER}
         assert (sweep.run(0).state, sweep.run(0).comes_back) == ("succeeded", None)
         assert ready(sweep.plan()) == []
 
     def test_of_runs_that_are_not_selected_nothing_moves(self, sweep):
         sweep.leave_set_aside(0, RunState.SUCCEEDED)
         sweep.leave("s0_lr1e-6", OTHER, RunState.SUCCEEDED)
-        before = held(sweep)
+        before = sweep.held()
         assert ready(sweep.plan(only="Exp2")) == []
-        assert held(sweep) == before
+        assert sweep.held() == before
 
     def test_force_takes_nothing_back(self, sweep):
         paths = sweep.leave_set_aside(0, RunState.SUCCEEDED)
@@ -108,7 +94,7 @@ class TestPreparing:
         plan = sweep.plan(only="Exp1")
         ready(plan, plan.runs[:1], force=True)
         assert paths.root.exists()
-        assert sorted(held(sweep).values()) == sorted([OTHER, plan.runs[0].run_id, plan.runs[0].run_id])
+        assert sorted(sweep.held().values()) == sorted([OTHER, plan.runs[0].run_id, plan.runs[0].run_id])
         assert sweep.run(0).state == "new"
 
     def test_a_failed_run_is_tried_again_from_where_it_was(self, sweep):
@@ -141,7 +127,7 @@ class TestPreparing:
         ready(sweep.plan())
         plan = sweep.plan()
         assert [run.comes_back for run in plan.runs] == [None] * 4
-        assert sorted(held(sweep).values()) == sorted([OTHER, plan.runs[0].run_id, plan.runs[1].run_id])
+        assert sorted(sweep.held().values()) == sorted([OTHER, plan.runs[0].run_id, plan.runs[1].run_id])
 
     def test_what_was_set_aside_by_force_and_a_kill_comes_back(self, sweep, monkeypatch):
         sweep.leave_run(0, RunState.SUCCEEDED)

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from factories.written_sweep import WrittenSweep
+from factories.written_sweep import WrittenSweep, step_line
 from rich.console import Console
 
 from sweepctl.watching.display import LiveDisplay, PlainDisplay, make_display
@@ -21,6 +21,7 @@ def progress(tmp_path):
     sweep = WrittenSweep(tmp_path)
     sweep.run("s0_lr1e-6", "running", steps=10, devices="cores 0,1")
     sweep.run("s1_lr1e-6", "pending")
+    sweep.hold()
     return sweep_status(tmp_path, None).progress
 
 
@@ -65,6 +66,14 @@ def test_no_line_is_wider_than_the_terminal_or_wraps(progress, width):
     assert max(map(len, lines)) <= width
     assert ("device" in lines[0]) == (width >= 100)
     assert "state" in lines[0]
+
+
+@pytest.mark.parametrize(("width", "bar"), [(120, True), (50, True), (49, False), (40, False)])
+def test_the_bar_of_the_sweep_makes_room_for_its_times(progress, width, bar):
+    line = drawn(progress, width)[-2].rstrip()
+    assert line.startswith("demo [cpu]  ")
+    assert line.endswith("  0s so far, about 2m 20s left")
+    assert ("━" in line) == bar
 
 
 def test_a_narrow_table_keeps_what_matters_most(progress):
@@ -190,10 +199,28 @@ def test_plain_lines_are_said_on_changes_and_now_and_then(progress, plain, clock
     clock[0] += 11
     display.show(progress)
     assert len(lines()) == 4
-    progress.runs[0].state = "succeeded"
+    progress.runs[0].state, progress.runs[0].step = "succeeded", 40
     progress.runs[1].state, progress.runs[1].device = "running", "cores 2,3"
     display.show(progress)
-    assert lines()[4:] == ["Exp1 s0_lr1e-6: succeeded", "Exp2 s1_lr1e-6: running on cores 2,3"]
+    assert lines()[4:] == [
+        "Exp1 s0_lr1e-6: succeeded; step 40/40, 30.0 steps/min, reward 0.50, age 1.00",
+        "Exp2 s1_lr1e-6: running on cores 2,3",
+    ]
+
+
+def test_of_a_run_without_a_step_no_step_is_told(progress, plain, clock):
+    """Its engine starts: a number of steps, a speed or a time would have nothing behind it."""
+    display, lines = plain
+    progress.runs[0].state, progress.runs[1].state = "pending", "running"
+    display.show(progress)
+    assert lines()[0] == "Exp2 s1_lr1e-6: no step yet"
+    assert "left" not in lines()[1]
+    run = progress.runs[1]
+    run.paths.trace.write_text("".join(map(step_line, range(40))))
+    run.take_in(None)
+    run.state = "succeeded"  # before the next sign of life
+    display.show(progress)
+    assert lines()[2:] == ["Exp2 s1_lr1e-6: succeeded; step 40/40, 30.0 steps/min, reward 0.50, age 1.00"]
 
 
 def test_a_note_that_counts_down_is_said_once(progress, plain):

@@ -139,6 +139,24 @@ def test_an_unknown_run_is_one_message(shown):
         shown("dem/s0")
 
 
+def test_an_arm_of_several_seeds_is_asked_for_seed_by_seed(shown, sweep):
+    for seed in range(10):
+        sweep.run(f"s9_seed{seed}")
+        sweep.manifest["runs"][-1]["label"] = f"Exp9-seed{seed}"
+    sweep.write_manifest()
+    with pytest.raises(ConfigError) as raised:
+        shown("Exp9")
+    seeds = ", ".join(f"Exp9-seed{seed}" for seed in range(8))
+    assert str(raised.value).endswith(f"no run 'Exp9'; Exp9 has several seeds: {seeds} and 2 more")
+
+
+def test_of_a_large_sweep_an_error_does_not_list_every_run(shown, sweep):
+    for number in range(100):
+        sweep.run(f"lr{number}")
+    with pytest.raises(ConfigError, match=r"no run 'ü'; there are 10\d; `sweepctl status SWEEP` shows them$"):
+        shown("ü")
+
+
 @pytest.fixture
 def following(sweep, monkeypatch):
     """Follow a run to its end while steps are done between two looks."""

@@ -191,6 +191,29 @@ class TestRunning:
         monkeypatch.setattr("sweepctl.running.runner.lease_devices", None)
         assert run_pilot(sweep) == ("fake@pilot", ARM)
 
+    def test_that_it_is_there_is_said_in_one_line(self, sweep):
+        run_pilot(sweep)
+        run_pilot(sweep)
+        where = sweep.runs_dir / "fake@pilot"
+        assert sweep.display.said == [f"the pilot of fake is there: 6 steps of {ARM}, in {where}"]
+
+    @pytest.mark.parametrize("damage", ["", "{"])
+    def test_a_manifest_that_is_gone_or_damaged_is_written_again(self, sweep, damage):
+        run_pilot(sweep)
+        path = sweep.runs_dir / "fake@pilot" / "sweep.json"
+        path.write_text(damage) if damage else path.unlink()
+        assert run_pilot(sweep) == ("fake@pilot", ARM)
+        assert [run["run_name"] for run in manifest_of(sweep)["runs"]] == [ARM]
+        assert sweep.calls() == [ARM]
+
+    def test_it_is_found_by_its_name_after_another_arms_pilot(self, sweep):
+        """The manifest names the pilot that was asked for last."""
+        run_pilot(sweep)
+        run_pilot(sweep, only="max_staleness == 1")
+        assert run_pilot(sweep) == ("fake@pilot", ARM)
+        assert locate_run(sweep.runs_dir, f"fake@pilot/{ARM}").paths.config.exists()
+        assert sweep.calls() == [ARM, "B16_s1"]
+
     def test_other_steps_are_another_pilot_and_the_first_comes_back(self, sweep):
         run_pilot(sweep)
         run_pilot(sweep, steps=8)
@@ -258,6 +281,22 @@ class TestNotSucceeding:
         sweep._start = no_memory
         with pytest.raises(TrainingError, match=r"did not start: no memory; see .*engine"):
             run_pilot(sweep)
+
+    def test_the_end_of_the_engines_log_is_not_part_of_the_error(self, sweep):
+        def broken(model, **keywords):
+            keywords["log"].write_text("Traceback:\n  no memory\n")
+            raise EngineError("it ended with exit code 1. Last lines of engine.log:\nTraceback:\n  no memory")
+
+        sweep._start = broken
+        with pytest.raises(TrainingError) as error:
+            run_pilot(sweep)
+        log = sweep.runs_dir / "fake@pilot" / "engine.log"
+        assert str(error.value) == (
+            f"the pilot fake@pilot/{ARM} did not succeed: the engine did not start: "
+            f"it ended with exit code 1; see {log}"
+        )
+        assert "\n".join(sweep.display.said).count("no memory") == 1
+        assert f"  log: {log}\n  | Traceback:\n  |   no memory" in sweep.display.said
 
     def test_ctrl_c_ends_it_and_the_same_call_goes_on(self, sweep):
         sweep.behave(**{ARM: "hang"})

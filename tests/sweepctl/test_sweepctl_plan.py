@@ -197,13 +197,14 @@ class TestWhatMakesARunOutOfDate:
 class TestOrphans:
     def test_run_directories_that_no_planned_run_has(self, sweep):
         sweep.leave("old", "a" * 12, RunState.INTERRUPTED, step=12)
-        sweep.leave("renamed", sweep.plan().runs[0].run_id, RunState.SUCCEEDED, step=40)
+        sweep.leave("second", sweep.plan().runs[0].run_id, RunState.SUCCEEDED, step=40)
         sweep.leave("s0_lr1e-6.set-aside-20261123-101500", "b" * 12, RunState.SUCCEEDED)
         sweep.leave("base_models", "c" * 12)
         sweep.leave("bare", "d" * 12).status.write_text("{")
         (sweep.root / "notes").mkdir()
         (sweep.root / "notes" / "config.json").write_text("{}")
         (sweep.root / "engine.log").write_text("")
+        sweep.leave_run(0, RunState.INTERRUPTED)
         sweep.leave_run(1, RunState.SUCCEEDED)
         before = {path: path.read_bytes() for path in sweep.root.rglob("*") if path.is_file()}
         plan = sweep.plan()
@@ -213,7 +214,7 @@ class TestOrphans:
             for values in (
                 ("bare", "d" * 12, "unknown", None, None, None),
                 ("old", "a" * 12, "interrupted", 12, 40, None),
-                ("renamed", plan.runs[0].run_id, "succeeded", 40, 40, "s0_lr1e-6"),
+                ("second", plan.runs[0].run_id, "succeeded", 40, 40, "s0_lr1e-6"),
             )
         ]
         assert {path: path.read_bytes() for path in sweep.root.rglob("*") if path.is_file()} == before

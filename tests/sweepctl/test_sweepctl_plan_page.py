@@ -36,7 +36,7 @@ Exp2  B16_s1_lr1e-6  failed 2x                 1e-6  1  16  16  1      1     40
 Exp3  B16_s0_lr5e-7  new                       5e-7  0  16  16  1      0     40
 Exp4  B16_s1_lr5e-7  succeeded                 5e-7  1  16  16  1      1     40
       B8_s0_lr1e-6   infeasible                1e-6  0   8  16  2            40
-Exp5  B8_s1_lr1e-6   new                       1e-6  1   8  16  2      1     40
+Exp5  B8_s1_lr1e-6   interrupted at 7/40       1e-6  1   8  16  2      1     40
       B8_s0_lr5e-7   infeasible, not selected  5e-7  0   8  16  2            40
 Exp6  B8_s1_lr5e-7   new, not selected         5e-7  1   8  16  2      1     40
 5 of 6 runs selected by --only optim.lr == 1e-6 or prompts_per_optim_step == 16
@@ -45,11 +45,10 @@ no twin in this sweep for Exp5 (baseline: synchronous, that is max_staleness 0 a
 it is compared with nothing, since there is no reference
 B8_s0_lr1e-6, B8_s0_lr5e-7 are infeasible: k - 1 > max_staleness: \
 k = prompts_per_rollout_sync / prompts_per_optim_step = 16 / 8 = 2, and 2 - 1 = 1 > 0
+B8_s1_lr1e-6: comes back from copy
 B16_s0_lr5e-7: its directory holds another run (aaaaaaaaaaaa), to be set aside
-copy: no run of this plan (interrupted at 7/40), stays as it is; it is what B8_s1_lr1e-6 would be: \
-rename it to keep it
-old: no run of this plan (succeeded at 40/40), stays as it is
-run would train 2, go on with 1, retry 0; 1 is done; 1 failed: add --retry-failed
+old (succeeded at 40/40): no run of this plan; stays as it is
+run would train 1, go on with 2, retry 0; 1 is done; 1 failed: add --retry-failed
 """
 RERUN = """\
 planned -> DIR/runs/planned
@@ -59,7 +58,7 @@ Exp2  B16_s1_lr1e-6  failed 2x             1e-6  1  16  16  1      1     40
 Exp3  B16_s0_lr5e-7  new                   5e-7  0  16  16  1      0     40
 Exp4  B16_s1_lr5e-7  outdated (code)       5e-7  1  16  16  1      1     40
       B8_s0_lr1e-6   infeasible            1e-6  0   8  16  2            40
-Exp5  B8_s1_lr1e-6   new                   1e-6  1   8  16  2      1     40
+Exp5  B8_s1_lr1e-6   interrupted at 7/40   1e-6  1   8  16  2      1     40
       B8_s0_lr5e-7   infeasible            5e-7  0   8  16  2            40
 Exp6  B8_s1_lr5e-7   new                   5e-7  1   8  16  2      1     40
 1 finished run comes from other code: Exp4; set aside and run again, by --rerun-on code
@@ -67,11 +66,10 @@ no twin in this sweep for Exp5-Exp6 (baseline: synchronous, that is max_stalenes
 equal); they are compared with nothing, since there is no reference
 B8_s0_lr1e-6, B8_s0_lr5e-7 are infeasible: k - 1 > max_staleness: \
 k = prompts_per_rollout_sync / prompts_per_optim_step = 16 / 8 = 2, and 2 - 1 = 1 > 0
+B8_s1_lr1e-6: comes back from copy
 B16_s0_lr5e-7: its directory holds another run (aaaaaaaaaaaa), to be set aside
-copy: no run of this plan (interrupted at 7/40), stays as it is; it is what B8_s1_lr1e-6 would be: \
-rename it to keep it
-old: no run of this plan (succeeded at 40/40), stays as it is
-run would train 4, go on with 1, retry 0; 1 failed: add --retry-failed
+old (succeeded at 40/40): no run of this plan; stays as it is
+run would train 3, go on with 2, retry 0; 1 failed: add --retry-failed
 """
 OVERRIDDEN = """\
 planned -> DIR/runs/planned
@@ -116,6 +114,45 @@ def test_at_120_columns(sweep, print_at):
     plan = sweep.plan(only="optim.lr == 1e-6 or prompts_per_optim_step == 16")
     assert print_at(120, plan) == SELECTED.splitlines()
     assert print_at(120, sweep.plan(rerun_on=frozenset({"code"}))) == RERUN.splitlines()
+
+
+def test_directories_that_stay_are_listed_with_what_comes_first(sweep, print_at):
+    ids = [run.run_id for run in sweep.plan().runs]
+    sweep.leave("a", ids[0], RunState.INTERRUPTED, step=39)
+    sweep.leave("b", ids[0], RunState.SUCCEEDED, step=40)
+    sweep.leave("c", ids[1], RunState.PENDING, attempt=0)
+    sweep.leave("d", ids[2], RunState.SUCCEEDED, step=40)
+    sweep.leave_run(2, RunState.INTERRUPTED, step=3)
+    lines = print_at(120, sweep.plan())
+    assert lines[6:] == [
+        "s0_lr1e-6: comes back from b",
+        "a (interrupted at 39/40): the same run as b, which comes first; stays as it is",
+        "c (pending at 0/40): the same run as s1_lr1e-6, which does not come back from it; stays as it is",
+        "d (succeeded at 40/40): the same run as s0_lr5e-7, which comes first; stays as it is",
+        "run would train 2, go on with 1, retry 0; 1 is done",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("many", "stay", "to_be_set_aside"),
+    [
+        (5, "... and 1 more directory that stays as it is", "... and 1 more directory to be set aside"),
+        (6, "... and 2 more directories that stay as they are", "... and 2 more directories to be set aside"),
+    ],
+)
+def test_what_is_too_much_to_be_named_is_counted(sweep, print_at, many, stay, to_be_set_aside):
+    for number, run in enumerate(sweep.plan("seeds=[0, 1]").runs[:many]):
+        sweep.leave(f"old{number}", "b" * 12, RunState.SUCCEEDED)
+        sweep.leave(run.name, "a" * 12, RunState.SUCCEEDED)
+    assert {stay, to_be_set_aside} <= set(print_at(120, sweep.plan("seeds=[0, 1]")))
+
+
+def test_a_run_may_be_taken_from_the_place_of_one_that_is_not_selected(sweep, print_at):
+    sweep.leave("s0_lr1e-6", sweep.plan().runs[1].run_id, RunState.SUCCEEDED)
+    lines = print_at(120, sweep.plan(only="Exp2"))
+    assert "s1_lr1e-6: comes back from s0_lr1e-6" in lines
+    assert not any("which stay" in line for line in lines)
+    assert any("which stays" in line for line in print_at(120, sweep.plan(only="Exp3")))
 
 
 def test_what_is_overridden_at_120_columns(sweep, print_at):

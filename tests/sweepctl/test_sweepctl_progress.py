@@ -14,6 +14,7 @@ from sweepctl.files import last_lines, write_atomically
 from sweepctl.machine import visible_gpus
 from sweepctl.states import change_state, read_status, write_status
 from sweepctl.watching.progress import (
+    WAITING_FOR_ENGINE,
     RunProgress,
     SweepProgress,
     count_hidden,
@@ -119,9 +120,46 @@ def test_a_resumed_run_keeps_its_step_while_its_engine_starts(progress):
         trace.write(resumed_line(8))
     running.refresh()
     assert (running.step, running.seconds_per_step) == (8, None)
+    assert not running.under_way
     write_status(running.paths, status(attempt=2, step=9))  # its trace may be buffered
     running.refresh()
     assert running.step == 9
+
+
+def test_nothing_is_foreseen_while_no_attempt_has_made_a_step(progress):
+    """A resumed run has the steps of earlier attempts: they say nothing of when its engine has started."""
+    running, waiting = progress.runs
+    assert running.under_way
+    for state, attempt in ((RunState.PENDING, 1), (RunState.RUNNING, 2)):
+        write_status(running.paths, status(state=state, attempt=attempt))
+        running.refresh()
+        assert not running.under_way
+        assert (running.seconds_left, progress.seconds_left) == (None, None)
+    assert progress.times() == "0s so far"
+    with running.paths.trace.open("a") as trace:
+        trace.write(resumed_line(10) + step_line(10, attempt=2))
+    running.refresh()
+    assert (running.seconds_left, progress.seconds_left) == (58.0, 58.0 + 80.0)
+    running.state = "succeeded"  # and now the engine of the next one starts
+    waiting.note = WAITING_FOR_ENGINE
+    assert progress.seconds_left is None
+
+
+def test_of_a_sweep_that_nobody_runs_no_time_is_told(progress):
+    progress.began = None
+    assert progress.times() == "about 2m 20s left"  # a training that was started by hand goes on
+    progress.runs[0].state, progress.doing = "interrupted", "not being run now"
+    assert progress.times() == ""
+    assert progress.line() == "demo [cpu]: not being run now; 0 of 2 done, 1 interrupted, 1 waiting"
+
+
+def test_it_is_said_that_an_engine_starts_while_nothing_trains(progress):
+    running, waiting = progress.runs
+    progress.doing, waiting.note = "training Exp1", WAITING_FOR_ENGINE
+    assert progress.activity == "training Exp1"
+    running.state, progress.doing = "succeeded", "starting"
+    assert progress.activity == "starting the engine"
+    assert "demo [cpu]: starting the engine; 1 of 2 done" in progress.line()
 
 
 def test_progress_counts_and_foresees(progress):
@@ -160,9 +198,9 @@ def test_the_time_left_is_that_of_some_order_on_the_slots(steps, slots, tmp_path
     seen = RunPaths(root / "seen")
     seen.root.mkdir()
     seen.trace.write_text(step_line(0, wall_s=2.0))
-    done = RunProgress("", "seen", 1, seen, "succeeded")
-    done.refresh()
-    left = SweepProgress("demo", None, [done, *rows], slots=slots).seconds_left
+    last = RunProgress("", "seen", 1, seen, "running")  # at its end, and so no work
+    last.refresh()
+    left = SweepProgress("demo", None, [last, *rows], slots=slots).seconds_left
     assert max(max(steps) * 2.0, sum(steps) * 2.0 / slots) - 1e-6 <= left
     assert left <= sum(steps) * 2.0 / slots + max(steps) * 2.0
 

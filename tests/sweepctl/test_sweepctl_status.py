@@ -26,7 +26,8 @@ def sweep(tmp_path):
     """A run of every kind."""
     sweep = WrittenSweep(tmp_path / "runs", evaluation={"num_fewshot": [0, 4], "tasks": None})
     done = sweep.run("s0", "succeeded", steps=40, devices="cores 0,1")
-    sweep.run("s1", "running", steps=10, devices="cores 2,3", step=0, attempt=2)
+    second = sweep.run("s1", "running", steps=10, devices="cores 2,3", step=0, attempt=2)
+    second.trace.write_text("".join(step_line(number, attempt=2) for number in range(10)))
     sweep.run("s2", "failed", steps=3, reason="the loss is not finite", attempt=2)
     sweep.run("s3", infeasible="2 - 1 = 1 > 0 = max_staleness")
     sweep.run("s4", "skipped", reason="3 runs before it failed one after the other")
@@ -63,7 +64,7 @@ def test_the_table_says_how_every_run_is(cli, sweep):
         ["Exp1", "s0", "succeeded", "1", "40/40", "30.0", "0.50", "1.00", "1/2", "cores", "0,1"],
         ["Exp2", "s1", "running", "2", "10/40", "30.0", "0.50", "1.00", "1m", "00s", "cores", "2,3"],
         ["Exp3", "s2", "failed", "2", "3/40", "30.0", "0.50", "1.00"],
-        ["s3", "infeasible", "0/40"],
+        ["s3", "infeasible"],
         ["Exp4", "s4", "skipped", "1", "0/40"],
         ["Exp5", "s5", "pending", "0/40"],
     ]
@@ -198,6 +199,42 @@ def test_a_failed_start_of_the_engine_names_its_log(cli, tmp_path):
     sweep.run("s0", "failed", reason="the engine did not start: it ended with code 1")
     (sweep.paths.root / "engine-2.log").write_text("no memory")
     assert f"  log: {sweep.paths.root}/engine-2.log\n" in status(cli, sweep)[1]
+
+
+def test_the_end_of_an_engines_log_is_not_told_again(cli, tmp_path):
+    sweep = WrittenSweep(tmp_path)
+    ended = (
+        "the engine did not start: it ended with code 1. Last lines of engine.log:\nTraceback:\n  no memory"
+    )
+    sweep.run("s0", "failed", reason=ended)
+    assert "s0 failed: the engine did not start: it ended with code 1.\n  log: " in status(cli, sweep)[1]
+    assert json.loads(status(cli, sweep, "--json")[1])["runs"][0]["reason"] == ended
+
+
+def test_a_watched_sweep_has_lasted_as_long_as_who_runs_it(sweep):
+    watched = watch.WatchedSweep(sweep.runs_dir, "demo")
+    watched.look()
+    assert "so far" not in watched.progress.times()
+    sweep.hold(since_unix=time.time() - 120)
+    watched.look()
+    assert watched.progress.times().startswith("2m 00s so far")
+
+
+def test_an_attempt_without_a_step_has_no_time_left(cli, tmp_path):
+    """What an earlier attempt took says nothing of when this one's engine has started."""
+    sweep = WrittenSweep(tmp_path)
+    run = sweep.run("s0", "running", steps=10, attempt=2)
+    sweep.hold()
+    found = json.loads(status(cli, sweep, "--json")[1])
+    assert (found["seconds_left"], found["runs"][0]["seconds_left"], found["runs"][0]["step"]) == (
+        None,
+        None,
+        10,
+    )
+    with run.trace.open("a") as trace:
+        trace.write(resumed_line(10) + step_line(10, attempt=2))
+    found = json.loads(status(cli, sweep, "--json")[1])
+    assert (found["seconds_left"], found["runs"][0]["seconds_left"]) == (58.0, 58.0)
 
 
 def test_the_same_reason_is_said_once(cli, tmp_path):

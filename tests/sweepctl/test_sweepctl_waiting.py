@@ -84,7 +84,8 @@ def test_watch_sees_the_wait_begin_and_end(tmp_path):
     sweep.hold(waiting={"s1": "cores 0,1"})
     said = {row.progress.name: (row.said, row.progress.device) for row in watched.look()}
     assert said["s1"] == ("waiting for the engine", "cores 0,1")
-    assert watched.progress.doing == "starting the engine"
+    assert watched.progress.activity == "starting the engine"
+    assert watched.progress.seconds_left is None
     sweep.hold(waiting={})
     sweep.status("s1", "running")
     assert {row.progress.name: row.said for row in watched.look()}["s1"] == "running"
