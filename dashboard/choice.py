@@ -1,13 +1,13 @@
 """Choices that the address keeps: one of a few, rows of a table by name, and numbers."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.shown import Columns
+from dashboard.shown import Columns, Written, first_pinned
 
 _ROW_PX = 35
 
@@ -43,7 +43,7 @@ def choose_rows(
     mode: Literal["single-row-required", "multi-row"],
     most_rows: int,
     alt: str,
-    written: Mapping[str, Callable[[Any], str]] | None = None,
+    written: Written | None = None,
 ) -> list[str]:
     """Draws the columns named in `columns`; the names of the rows chosen, in the table's order.
 
@@ -73,7 +73,7 @@ def choose_rows(
         height=_ROW_PX * (min(len(frame), most_rows) + 1) + 3,
         hide_index=True,
         placeholder="–",
-        column_config=dict(columns),
+        column_config=first_pinned(columns),
         key=f"{parameter}-{hash(tuple(names))}",
         on_select="rerun",
         selection_mode=mode,

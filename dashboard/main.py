@@ -22,12 +22,13 @@ from dashboard.data import (
     sweep_names,
 )
 from dashboard.live import follow
-from dashboard.page import overview, plan, rollouts, staleness, step_times, timeline
+from dashboard.page import overview, rollouts, staleness, step_times, timeline
+from dashboard.page.plan import page as plan
 from dashboard.page.quality import page as quality
 from dashboard.page.runs import page as runs
 from dashboard.page.speed import page as speed
 from dashboard.selection import SWEEP_KEY, chosen_runs
-from dashboard.shown import escaped
+from dashboard.shown import escaped, let_figures_scroll
 from results.report.build import Report
 from results.store import StoreError
 
@@ -39,6 +40,7 @@ _MOST_INTERRUPTIONS = 4
 def main() -> None:
     """Draws the page that the address asks for, all of it of one snapshot."""
     st.set_page_config(page_title="sweepctl", layout="wide")
+    let_figures_scroll()
     asked.remember()
     try:
         _draw()

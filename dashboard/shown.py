@@ -1,8 +1,9 @@
 """Puts figures, tables and text on a page, each with downloads of the very thing that is shown."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,6 +16,10 @@ from results.figures.standalone import standalone_html
 MOST_RUNS = 12
 """So many runs are told apart in one figure."""
 _PLOTLY = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
+_SCROLLED = """<style>
+[class*="st-key-figure-"] { overflow-x: auto; }
+[class*="st-key-figure-"] > [data-testid="stFullScreenFrame"] { min-width: 620px; }
+</style>"""
 _ROW_PX, _MOST_ROWS = 35, 24
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$:]|(?:^|(?<=^ ))[-+]")
 """Also a dash or a plus that would begin a list."""
@@ -33,7 +38,14 @@ _WHOLE_WORDS = re.compile(
 _JOINER = "\u2060"
 _CODE = re.compile(r"`([\w.]+)`")
 """How sentences of the report name a key."""
+_NONE = "–"
 Columns = Mapping[str, str | ColumnConfig]
+Written = Mapping[str, Callable[[Any], str]]
+
+
+def let_figures_scroll() -> None:
+    """Figures keep the width that the words beside them need; a narrower window scrolls them, like tables."""
+    st.html(_SCROLLED)
 
 
 def show_figure(
@@ -67,22 +79,63 @@ def show_figure(
         )
 
 
-def show_table(view: View, name: str, frame: pd.DataFrame, columns: Columns, caption: str = "") -> None:
-    """The columns named in `columns` as a table with all its rows, and the same as CSV."""
+def show_table(
+    view: View,
+    name: str,
+    frame: pd.DataFrame,
+    columns: Columns,
+    caption: str = "",
+    *,
+    written: Written | None = None,
+) -> None:
+    """The columns named in `columns` as a table with all its rows, and the same as CSV.
+
+    Args:
+        view: what the page shows.
+        name: of the table; unique on its page, also names the file.
+        frame: its rows.
+        columns: to show, in order; the first says what a row is, and stays in sight where others scroll.
+        caption: plain text.
+        written: by column how its numbers are written, where no printf format does; they are sorted as
+            numbers all the same. Their columns must have no format.
+    """
     shown = frame[list(columns)]
     st.dataframe(
-        shown,
+        shown.style.format(dict(written), na_rep=_NONE) if written else shown,
         width="stretch",
         height=_ROW_PX * (min(len(shown), _MOST_ROWS) + 1) + 3,
         hide_index=True,
-        placeholder="–",
-        column_config=dict(columns),
+        placeholder=_NONE,
+        column_config=first_pinned(columns),
         key=f"table-{name}",
         alt=caption or name,
     )
     if caption:
         st.caption(escaped(caption))
     download(view, name, shown)
+
+
+def first_pinned(columns: Columns) -> dict[str, str | ColumnConfig]:
+    """The columns, of which the first stays in sight where a narrow window scrolls the others."""
+    name, head = next(iter(columns.items()))
+    config = ColumnConfig(label=head) if isinstance(head, str) else head
+    return {**columns, name: config | {"pinned": True}}
+
+
+def interval(low: "pd.Series[float]", high: "pd.Series[float]", form: str) -> "pd.Series[Any]":
+    """`1.40–1.50`, with signs `-0.20 to +1.30`, an interval a row; None where there is none.
+
+    Args:
+        low: lower ends.
+        high: upper ends.
+        form: of a number, Python's.
+    """
+    between = " to " if form.startswith("+") else "–"
+    words = [
+        None if pd.isna(start) or pd.isna(end) else f"{start:{form}}{between}{end:{form}}"
+        for start, end in zip(low, high, strict=True)
+    ]
+    return pd.Series(words, index=low.index, dtype=object)
 
 
 def download(view: View, name: str, frame: pd.DataFrame) -> None:
@@ -112,6 +165,12 @@ def first_runs(view: View, most: int = MOST_RUNS) -> tuple[str, ...]:
     return runs[:most]
 
 
+def first_labels(labels: "pd.Series[str]") -> str:
+    """Names with commas between them, of many the first ones."""
+    more = f" and {len(labels) - MOST_RUNS:,} more" if len(labels) > MOST_RUNS else ""
+    return ", ".join(labels.head(MOST_RUNS)) + more
+
+
 def escaped(text: str) -> str:
     """Text in which Markdown sees nothing, on one line: names and sentences are the user's.
 
@@ -134,6 +193,11 @@ def _with_code(sentence: str) -> str:
 def number(label: str, form: str, help_text: str | None = None) -> ColumnConfig:
     """A column of numbers in a printf format."""
     return st.column_config.NumberColumn(label, format=form, help=help_text)
+
+
+def adjusted_p() -> ColumnConfig:
+    """A column of p-values that Holm has adjusted."""
+    return number("p adjusted", "%.4f", "by Holm; 0.0000 is below 0.00005, and the CSV has all digits")
 
 
 def hidden() -> ColumnConfig:

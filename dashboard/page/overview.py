@@ -8,17 +8,27 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from dashboard.data import View, sweeps
 from dashboard.live import show_running
+from dashboard.next_step import next_step
 from dashboard.page.speed.speedups import speeds
 from dashboard.selection import SWEEP_KEY
-from dashboard.shown import Columns, download, escaped, show_sentences, text
+from dashboard.shown import (
+    Columns,
+    download,
+    escaped,
+    first_pinned,
+    interval,
+    number,
+    show_sentences,
+    text,
+)
 from results.files.comparisons import OPPONENTS
 from results.report.build import Report
-from results.report.cells import NONE, Row
+from results.report.cells import NONE
 from results.report.headline import headline
 from results.report.knobs import short_name
 from results.report.notices import infeasible_notices
 from results.report.settings import settings_table
-from results.store import records
+from results.tables.arms import arm_label, arms_table
 
 _ROW_PX, _MOST_ROWS = 35, 6
 _MOST_KNOBS = 6
@@ -51,7 +61,7 @@ def _sweeps(view: View) -> None:
         width="stretch",
         height=_ROW_PX * (min(len(table), _MOST_ROWS) + 1) + 3,
         hide_index=True,
-        column_config=dict(_COLUMNS),
+        column_config=first_pinned(_COLUMNS),
         placeholder="–",
         # Another sweep, or one more, is another table: its selection begins at the sweep that is shown.
         key=f"sweeps-{len(names)}-{view.sweep}",
@@ -76,7 +86,10 @@ def _verdict(view: View) -> None:
     if left < runs:
         st.markdown(f"**Of the whole sweep; the filter leaves {left:,} of {runs:,} runs.**")
     parts = {"Fastest": lines.fastest, "Speed-up": lines.speedup, "Accuracy": lines.accuracy}
-    st.markdown("\n".join(f"- **{name}**: {escaped(line)}" for name, line in parts.items()))
+    said = [f"- **{name}**: {escaped(line)}" for name, line in parts.items()]
+    if following := next_step(view.report):
+        said.append(f"- **Next**: {following}")
+    st.markdown("\n".join(said))
 
 
 def _notices(report: Report) -> None:
@@ -84,10 +97,21 @@ def _notices(report: Report) -> None:
     impossible = infeasible_notices(report.experiments)
     for show_block, part in (
         (st.warning, [notice for notice in report.notices if notice not in impossible]),
-        (st.info, impossible),
+        (st.info, impossible_points(report.experiments)),
     ):
         if part:
             show_block("\n".join(f"- {escaped(notice.replace('`', ''))}" for notice in part))
+
+
+def impossible_points(experiments: pd.DataFrame) -> list[str]:
+    """`infeasible_notices`, with the seeds of a point told together: the reason is the same."""
+    runs = experiments[experiments["state"] == "infeasible"]
+    points = runs["label"].map(arm_label)
+    seeds = points.map(points.value_counts())
+    named = points.where(seeds == 1, points + " (" + seeds.astype(str) + " seeds)")
+    told = infeasible_notices(runs.assign(label=named)[~points.duplicated()])
+    # Of many only the number is told, which is one of runs.
+    return told if len(told) == points.nunique() else infeasible_notices(experiments)
 
 
 def _settings(view: View) -> None:
@@ -102,10 +126,9 @@ def _settings(view: View) -> None:
     if table.empty:
         return
     columns: dict[str, str | ColumnConfig] = {"label": text("Setting")}
-    columns |= {knob: text(short_name(knob), f"`{knob}`") for knob in knobs[:_MOST_KNOBS]}
     caption = "No two of them can be compared yet."
     if against:
-        table = table.assign(interval=[_interval(row) for row in records(table)])
+        table = table.assign(interval=interval(table["low"], table["high"], ".2f"))
         columns |= _speed_columns(against, float(table["ratio"].max()))
         caption = (
             "Speed-up: prompts trained a second, as a multiple of the other's, with its 95 % interval where "
@@ -113,13 +136,18 @@ def _settings(view: View) -> None:
         )
     if (more := len(knobs) - _MOST_KNOBS) > 0:
         caption += f" {more} more knobs vary; Runs has them all."
+    arms = arms_table(view.experiments).drop_duplicates("label").set_index("label")
+    table = table.assign(prompts_per_s=table["label"].map(arms["prompts_per_s"]))
+    if table["prompts_per_s"].notna().any():
+        columns["prompts_per_s"] = number("Prompts/s", "%.3f", "trained a second, mean over finished seeds")
+    columns |= {knob: text(short_name(knob), f"`{knob}`") for knob in knobs[:_MOST_KNOBS]}
     st.subheader("Settings")
     st.dataframe(
         table[list(columns)],
         width="stretch",
         height=_ROW_PX * (min(len(table), _MOST_ROWS) + 1) + 3,
         hide_index=True,
-        column_config=columns,
+        column_config=first_pinned(columns),
         placeholder=NONE,
         key="settings",
         alt="The knobs in which the settings differ and how much faster each is, one setting a row",
@@ -135,11 +163,6 @@ def _compared(view: View) -> tuple[str | None, pd.DataFrame]:
         if rows["prompts_per_s_speedup"].notna().any():
             return against, rows
     return None, rows
-
-
-def _interval(row: Row) -> str:
-    low, high = row["low"], row["high"]
-    return NONE if pd.isna(low) or pd.isna(high) else f"{low:.2f}–{high:.2f}"
 
 
 def _speed_columns(against: str, most: float) -> Columns:

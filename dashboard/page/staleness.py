@@ -6,7 +6,18 @@ import streamlit as st
 from dashboard.choice import choose_one
 from dashboard.data import View
 from dashboard.page.step_times import why_no_steps
-from dashboard.shown import Columns, first_runs, number, show_figure, show_sentences, show_table, text
+from dashboard.shown import (
+    Columns,
+    adjusted_p,
+    first_runs,
+    hidden,
+    interval,
+    number,
+    show_figure,
+    show_sentences,
+    show_table,
+    text,
+)
 from results.figures.colours import arm_styles
 from results.figures.staleness import (
     METRIC_TITLES,
@@ -179,8 +190,13 @@ def _bias(view: View) -> None:
     there = [quantity for quantity in QUANTITIES if (bias["quantity"] == quantity).any()]
     names = {_SHORT[quantity]: quantity for quantity in there}
     name = choose_one("Quantity", list(names), "quantity")
-    part = bias[bias["quantity"] == names[name]]
-    part = part.assign(verdict=[bias_verdict(row) for row in records(part)])
+    quantity = names[name]
+    part = bias[bias["quantity"] == quantity]
+    part = part.assign(
+        verdict=[bias_verdict(row) for row in records(part)],
+        interval=interval(part["low"], part["high"], _FORMS[quantity][1]),
+    )
+    columns = _bias_columns(quantity)
     drawn = part[part["estimate"].notna() & (part["fate"] != "aborted")]
     if drawn.empty:
         st.info(
@@ -194,9 +210,9 @@ def _bias(view: View) -> None:
         show_figure(
             view,
             f"thrown-away-{name}",
-            thrown_away(drawn, _BIAS_AXES[names[name]]),
-            drawn[list(_BIAS_COLUMNS)],
-            f"{QUANTITIES[names[name]].capitalize()} of groups thrown away against trained groups "
+            thrown_away(drawn, _BIAS_AXES[quantity]),
+            drawn[list(columns)],
+            f"{QUANTITIES[quantity].capitalize()} of groups thrown away against trained groups "
             f"dispatched at about the same time, with a 95 % interval, not adjusted. Filled, more or less: "
             f"shown to differ (Holm-adjusted p < 0.05); open: no difference is shown, which does not say "
             f"that there is none, or not tested.{first}",
@@ -206,7 +222,7 @@ def _bias(view: View) -> None:
         view,
         f"thrown-away-{name}-table",
         part,
-        _BIAS_COLUMNS,
+        columns,
         "Aborted groups were cut off before they were finished, so they are not compared. The reward of "
         "filtered groups is left out: it differs by construction.",
     )
@@ -238,19 +254,31 @@ _TREND_COLUMNS: Columns = {
     "name": text("Metric"),
     "blocks": number("Blocks", "%d", "of eight steps, in which age and metric vary"),
     "rank_correlation": number("Rank correlation", "%+.2f"),
-    "p_adjusted": number("p adjusted", "%.2g"),
+    "p_adjusted": adjusted_p(),
 }
-_BIAS_COLUMNS: Columns = {
-    "label": text("Run"),
-    "fate": text("Fate"),
-    "groups": number("Groups", "%d"),
-    "compared_groups": number("Compared", "%d"),
-    "mean": number("Mean", "%.3g"),
-    "trained_mean": number("Of trained", "%.3g"),
-    "estimate": number("Estimate", "%.3g", "ratio of lengths, difference of the others"),
-    "low": number("95 % from", "%.3g"),
-    "high": number("to", "%.3g"),
-    "verdict": text("Verdict"),
-    "p_adjusted": number("p adjusted", "%.2g"),
-    "effect_size": number("Effect size", "%+.2f", "in standard deviations over trained groups"),
+_FORMS = {
+    "completion_tokens": (".1f", ".2f"),
+    "reward": (".3f", "+.3f"),
+    "truncated_share": (".3f", "+.3f"),
 }
+"""Of a quantity's mean, and of its comparison with the trained groups'."""
+
+
+def _bias_columns(quantity: str) -> Columns:
+    """With as many decimals in all rows of a column, so that they can be compared by eye."""
+    mean, estimate = (f"%{form}" for form in _FORMS[quantity])
+    return {
+        "label": text("Run"),
+        "fate": text("Fate"),
+        "verdict": text("Verdict"),
+        "estimate": number("Estimate", estimate, "ratio of lengths, difference of the others"),
+        "interval": text("95 %"),
+        "mean": number("Mean", mean),
+        "trained_mean": number("Of trained", mean),
+        "groups": number("Groups", "%d"),
+        "compared_groups": number("Compared", "%d"),
+        "p_adjusted": adjusted_p(),
+        "effect_size": number("Effect size", "%+.2f", "in standard deviations over trained groups"),
+        "low": hidden(),
+        "high": hidden(),
+    }

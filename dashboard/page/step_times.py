@@ -17,6 +17,7 @@ from results.figures.steps import (
     step_time_histograms,
     step_times,
 )
+from results.statistics.wording import seconds_text
 from results.store import records
 from results.tables.steps import overlap_table
 
@@ -85,7 +86,7 @@ def _titles(experiments: pd.DataFrame, modes: dict[str, list[float]]) -> dict[st
             title += "  s {:.0f}, B {:.0f}, P {:.0f}".format(*knobs)
         found = modes.get(row["run_name"], [])
         if len(found) > 1:
-            title += ": modes at " + " and ".join(f"{seconds:.3g} s" for seconds in found)
+            title += ": modes at " + " and ".join(f"{seconds_text(seconds)} s" for seconds in found)
         titles[row["run_name"]] = title
     return titles
 

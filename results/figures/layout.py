@@ -1,10 +1,13 @@
 """What all figures have in common. Nothing here or elsewhere sets a colour of text or background:
 Streamlit's theme does, so every figure works in light and dark."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
+
+from results.tables.arms import arm_label
 
 GRID = "rgba(128, 128, 128, 0.25)"
 LINE = "#888888"
@@ -88,6 +91,23 @@ def interval_marks(
         },
         hovertemplate=f"{hover}<extra></extra>",
     )
+
+
+def legend_names(labels: Iterable[str]) -> dict[str, str]:
+    """By label what a legend is to call a run: seeds of an arm look alike, so they share the arm's name."""
+    arms = {label: arm_label(label) for label in labels}
+    seeds = Counter(arms.values())
+    return {label: arm if seeds[arm] > 1 else label for label, arm in arms.items()}
+
+
+def legend_entries(labels: Iterable[str]) -> dict[str, dict[str, object]]:
+    """By label a trace's part in the legend: seeds of an arm share an entry, which hides them all."""
+    entries: dict[str, dict[str, object]] = {}
+    there: set[str] = set()
+    for label, name in legend_names(labels).items():
+        entries[label] = {"name": name, "legendgroup": name, "showlegend": name not in there}
+        there.add(name)
+    return entries
 
 
 def rows_from_the_top(figure: go.Figure, rows: Sequence[str]) -> None:

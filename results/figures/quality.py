@@ -1,12 +1,21 @@
 """What it cost: exact match, differences with their verdicts, and learning curves."""
 
 from collections.abc import Mapping
+from html import escape
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from results.figures.colours import BASE_COLOUR, ArmStyle
-from results.figures.layout import GRID, LINE, finish, interval_marks, rows_from_the_top, write_beside
+from results.figures.layout import (
+    GRID,
+    LINE,
+    finish,
+    interval_marks,
+    legend_entries,
+    rows_from_the_top,
+    write_beside,
+)
 from results.store import records
 from results.tables.accuracy import VERDICT_MARKS
 
@@ -26,6 +35,7 @@ def exact_match(accuracy: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> go.Fi
         styles: by run name; a base model has none.
     """
     figure = go.Figure()
+    entries = legend_entries(accuracy["label"].unique())
     for label, part in accuracy.groupby("label", sort=False):
         run = part["run_name"].iloc[0]
         style = _BASE_STYLE if pd.isna(run) else styles.get(str(run), _BASE_STYLE)
@@ -34,10 +44,10 @@ def exact_match(accuracy: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> go.Fi
             y=list(part["value_percent"]),
             error_y={"type": "data", "array": list(part["stderr_percent"]), "thickness": 1.5},
             mode="markers",
-            name=str(label),
+            **entries[str(label)],
             offsetgroup=str(label),
             marker={"color": style.colour, "symbol": style.symbol, "size": 10},
-            hovertemplate="%{x}: %{y:.2f} % ± %{error_y.array:.2f}<extra>%{fullData.name}</extra>",
+            hovertemplate=f"%{{x}}: %{{y:.2f}} % ± %{{error_y.array:.2f}}<extra>{escape(str(label))}</extra>",
         )
     figure.update_layout(scattermode="group", scattergap=0.4)
     shots = sorted(accuracy["num_fewshot"].unique())

@@ -1,13 +1,21 @@
 """How old what was trained on was, what became of the rest, and what goes with age."""
 
 from collections.abc import Mapping
+from html import escape
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from results.figures.colours import ArmStyle
-from results.figures.layout import LINE, finish, interval_marks, rows_from_the_top, write_beside
+from results.figures.layout import (
+    LINE,
+    finish,
+    interval_marks,
+    legend_entries,
+    rows_from_the_top,
+    write_beside,
+)
 from results.store import records
 
 AGE_COLOURS = ("#DADAEB", "#BCBDDC", "#9E9AC8", "#807DBA", "#6A51A3", "#54278F")
@@ -138,15 +146,16 @@ def metric_by_step(steps: pd.DataFrame, styles: Mapping[str, ArmStyle], metric: 
         metric: a key of `METRIC_TITLES`.
     """
     figure = go.Figure()
+    entries = legend_entries(steps["label"].unique())
     for run, part in steps.groupby("run_name", sort=False):
-        style = styles[str(run)]
+        style, label = styles[str(run)], str(part["label"].iloc[0])
         figure.add_scatter(
             x=list(part["step"]),
             y=list(part[metric]),
             mode="lines",
-            name=str(part["label"].iloc[0]),
+            **entries[label],
             line={"color": style.colour, "width": 1.5, "dash": style.dash},
-            hovertemplate="step %{x}: %{y:.4g}<extra>%{fullData.name}</extra>",
+            hovertemplate=f"step %{{x}}: %{{y:.4g}}<extra>{escape(label)}</extra>",
         )
     figure.update_xaxes(title="step")
     figure.update_yaxes(title=METRIC_TITLES[metric])
@@ -162,20 +171,21 @@ def metric_by_age(effects: pd.DataFrame, styles: Mapping[str, ArmStyle], metric:
         metric: a column of it that is a key of `METRIC_TITLES`.
     """
     names = list(effects["run_name"].unique())
+    entries = legend_entries(effects["label"].unique())
     figure = go.Figure()
     for place, (run, part) in enumerate(effects.groupby("run_name", sort=False)):
-        style = styles[str(run)]
+        style, label = styles[str(run)], str(part["label"].iloc[0])
         aside = 0.4 * ((place + 0.5) / len(names) - 0.5)  # runs of one age would hide each other
         figure.add_scatter(
             x=list(part["off_policy_steps"] + aside),
             y=list(part[metric]),
             mode="lines+markers",
-            name=str(part["label"].iloc[0]),
+            **entries[label],
             line={"color": style.colour, "width": 1, "dash": style.dash},
             marker={"color": style.colour, "symbol": style.symbol, "size": 9},
             customdata=part[["off_policy_steps", "steps"]].to_numpy(),
             hovertemplate="age %{customdata[0]}, %{customdata[1]} steps: %{y:.4g}"
-            "<extra>%{fullData.name}</extra>",
+            f"<extra>{escape(label)}</extra>",
         )
     most = int(effects["off_policy_steps"].max())
     figure.update_xaxes(

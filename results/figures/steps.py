@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from results.figures.colours import FIRST_CYCLE_COLOUR, PART_COLOURS, POSITION_COLOURS, ArmStyle
 from results.figures.layout import LINE, finish, write_beside
 from results.figures.thinning import MOST_POINTS, thinned
-from results.statistics.wording import ordinal
+from results.statistics.wording import ordinal, seconds_text
 from results.store import records
 
 FIRST_CYCLE = -1
@@ -296,7 +296,7 @@ def step_parts(positions: pd.DataFrame) -> go.Figure:
         x=list(total),
         y=rows,
         mode="text",
-        text=[f"  {seconds:.4g} s" for seconds in total],
+        text=[f"  {seconds_text(seconds)} s" for seconds in total],
         textposition="middle right",
         showlegend=False,
         hoverinfo="skip",

@@ -58,6 +58,19 @@ def test_every_page_opens_and_nothing_overflows(visit, path, title):
     assert page.evaluate(TEXTS_OUTSIDE_THEIR_FIGURE) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "width"), [("speed", 1000), ("plan", 1000), ("step-times", 390), ("quality", 390)]
+)
+def test_in_a_narrow_window_figures_and_tables_scroll_and_the_page_does_not(visit, page, path, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    visit(f"/{path}?sweep=staleness")
+    main = page.locator('[data-testid="stMain"]')
+    assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+    assert page.evaluate(TEXTS_OUTSIDE_THEIR_FIGURE) == []
+    for plot in page.locator('[data-testid="stPlotlyChart"] .main-svg .plot').all():
+        assert plot.evaluate("element => element.getBoundingClientRect().width") > 150
+
+
 def test_a_link_restores_page_and_sweep_and_pages_keep_the_sweep(visit):
     page = visit("/step-times?sweep=partial")
     assert page.locator("h1").inner_text() == "Step times"

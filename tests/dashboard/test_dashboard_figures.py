@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from factories.quality_factory import SWEEP
 
 from dashboard.data import View, load_report
 from results.figures.colours import OKABE_ITO, PART_COLOURS, arm_styles
+from results.figures.plan import predicted_against_measured
 from results.figures.quality import delta_forest, exact_match, verdict_words
 from results.figures.speed import speedup_bars
+from results.figures.staleness import metric_by_age, metric_by_step
 from results.figures.steps import (
     FIRST_CYCLE,
     bin_width,
@@ -15,7 +18,9 @@ from results.figures.steps import (
     step_time_bins,
     step_time_histograms,
 )
+from results.report.build import build_report
 from results.store import Store
+from results.tables.steps import steps_table
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +190,42 @@ def test_inconclusive_is_open_and_refused_has_words_but_no_point(deltas, styles)
     notes = [note.text for note in figure.layout.annotations]
     assert notes[0] == "✗ not compared"
     assert notes[1].endswith("? inconclusive, &lt; 12.3 unseen")
+
+
+@pytest.fixture(scope="module")
+def seeds(quality_dir):
+    return build_report(Store(quality_dir), SWEEP)
+
+
+def test_of_several_seeds_a_legend_names_the_arms_and_no_labels_write_over_each_other(seeds):
+    styles = arm_styles(seeds.experiments)
+    line, *arms = predicted_against_measured(seeds.plan, styles).data
+    assert not line.showlegend
+    assert [arm.name for arm in arms] == ["Exp3", "Exp4", "Exp5"]
+    assert {arm.mode for arm in arms} == {"markers"}
+    drawn = {label: x for arm in arms for label, x in zip(arm.text, arm.x, strict=True)}
+    assert drawn == dict(zip(seeds.plan["label"], seeds.plan["measured_step_s"], strict=True))
+    one = seeds.plan[seeds.plan["label"].str.endswith("seed0")]
+    [points] = predicted_against_measured(one, styles).data[1:]
+    assert (points.mode, list(points.text)) == ("markers+text", list(one["label"]))
+
+
+def test_too_many_arms_for_a_legend_are_one_trace(seeds):
+    styles = arm_styles(seeds.experiments)
+    many = pd.concat([seeds.plan.assign(label=f"Exp{number}-seed0") for number in range(13)])
+    figure = predicted_against_measured(many, styles)
+    assert len(figure.data) == 2
+    assert not figure.layout.showlegend
+
+
+def test_seeds_of_an_arm_have_one_entry_in_the_legend(seeds, quality_dir):
+    styles = arm_styles(seeds.experiments)
+    steps = steps_table(Store(quality_dir), SWEEP)
+    lines = metric_by_step(steps, styles, "ess").data
+    assert len(lines) == steps["run_name"].nunique() == 6
+    assert [line.name for line in lines if line.showlegend] == ["Exp3", "Exp4", "Exp5"]
+    assert all("-seed" in line.hovertemplate for line in lines)
+    points = metric_by_age(seeds.age_effects, styles, "ess").data
+    assert [mark.name for mark in points if mark.showlegend] == ["Exp3", "Exp4", "Exp5"]
+    one = metric_by_step(steps[steps["label"] == "Exp4-seed1"], styles, "ess").data
+    assert [line.name for line in one] == ["Exp4-seed1"]

@@ -4,14 +4,17 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from factories.page_factory import draw_page
 from factories.sweep_factory import REFERENCE_ARMS
 from streamlit.testing.v1 import AppTest
 
+from dashboard.page.overview import impossible_points
 from results.report.build import build_report
 from results.report.headline import headline
+from results.report.notices import infeasible_notices
 from results.store import Store
 from results.tables.sweeps import sweeps_table
 
@@ -73,6 +76,20 @@ def test_points_that_cannot_run_are_no_alarm(overview):
         assert not any("infeasible" in warning.value for warning in app.main.warning)
 
 
+def test_the_seeds_of_a_point_that_cannot_run_are_told_together(report):
+    point = report.experiments[report.experiments["state"] == "infeasible"]
+    seeds = pd.concat([point.assign(label=f"s0_sync16_seed{seed}") for seed in range(4)])
+    [told] = impossible_points(seeds)
+    assert told.startswith("s0_sync16 (4 seeds) is infeasible: k - 1 > max_staleness")
+    many = pd.concat([point.assign(label=f"s{number}") for number in range(20)])
+    assert impossible_points(many) == infeasible_notices(many)
+    assert impossible_points(report.experiments) == infeasible_notices(report.experiments)
+
+
+def test_below_the_verdict_stands_what_is_to_be_done_next(overview):
+    assert "- **Next**: 5 of 5 settings have fewer than 3 seeds" in shown(overview("staleness"))
+
+
 def test_a_filtered_verdict_says_that_it_is_of_the_whole_sweep(runs_dir, report):
     words = "Of the whole sweep; the filter leaves 2 of 6 runs."
     assert words not in shown(draw_page("overview", runs_dir))
@@ -104,6 +121,9 @@ def test_settings_stand_with_their_ratio_to_the_matched_baseline_the_fastest_fir
     assert list(table["ratio"].dropna()) == list(ratios)
     assert list(table.loc[ratios.index, "other_label"]) == list(known.loc[ratios.index, "other_label"])
     best = known.loc[ratios.index[0]]
+    np.testing.assert_allclose(
+        table["prompts_per_s"].sort_index(), report.arms.set_index("label")["prompts_per_s"].sort_index()
+    )
     assert table["interval"].iloc[0] == f"{best['prompts_per_s_low']:.2f}–{best['prompts_per_s_high']:.2f}"
     assert not app.get("plotly_chart")  # its scripts alone take a browser more than a second
 

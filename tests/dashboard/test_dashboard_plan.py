@@ -7,6 +7,7 @@ import pytest
 from factories.page_factory import draw_page
 
 from results.ingest import ingest
+from results.statistics.wording import seconds_text
 from results.store import Store
 from results.tables.plan import plan_table
 
@@ -14,7 +15,7 @@ from results.tables.plan import plan_table
 @pytest.fixture
 def page(runs_dir):
     def draw(sweep="staleness", *, left=None, root=runs_dir, **query):
-        return draw_page("plan", root, sweep, left, **query)
+        return draw_page("plan.page", root, sweep, left, **query)
 
     return draw
 
@@ -65,6 +66,18 @@ def test_predicted_stands_beside_measured(page, plan):
     assert not app.info
 
 
+def test_modes_are_called_so_and_ends_of_intervals_are_saved(page, plan):
+    shown = table(page(), "error_percent")
+    assert list(shown["predicted_modes"]) == [
+        ", ".join(map(seconds_text, modes)) for modes in plan["predicted_modes"]
+    ]
+    assert list(shown["chance_interval"]) == [
+        f"{low:.2f}–{high:.2f}" for low, high in zip(plan["step_low_s"], plan["step_high_s"], strict=True)
+    ]
+    np.testing.assert_array_equal(shown[["step_low_s", "step_high_s"]], plan[["step_low_s", "step_high_s"]])
+    assert "unfinished" not in shown, "all have succeeded"
+
+
 def test_failed_assumptions_are_said_first(page, plan):
     failed = plan.loc[plan["failed_assumption"].notna(), "sentence"]
     held = plan.loc[plan["failed_assumption"].isna(), "sentence"]
@@ -88,6 +101,7 @@ def test_a_run_that_goes_on_is_measured_so_far(page, runs_dir):
     assert any("over the steps so far: Exp4." in caption.value.replace("\\", "") for caption in app.caption)
     shown = table(app, "error_percent").set_index("label")
     assert shown.loc["Exp4", "measured_step_s"] > 0
+    assert shown["unfinished"].dropna().to_dict() == {"Exp4": "running", "Exp5": "pending"}
     assert np.isnan(shown.loc["Exp5", "measured_step_s"])
     assert np.isnan(table(app, "measured_minutes").set_index("label").loc["Exp4", "measured_minutes"])
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.choice import choose_one
 from dashboard.data import View
-from dashboard.shown import Columns, number, show_figure, show_table, text
+from dashboard.shown import Columns, adjusted_p, hidden, interval, number, show_figure, show_table, text
 from results.figures.colours import arm_styles
 from results.figures.quality import delta_forest
 from results.files.comparisons import OPPONENTS
@@ -105,6 +105,7 @@ def _named(view: View, arms: pd.DataFrame) -> pd.DataFrame:
 
 def _forest(view: View, against: str, rows: pd.DataFrame, table_columns: Columns) -> None:
     part = rows.sort_values(["num_fewshot", "position", "run_name"])
+    part = part.assign(interval=interval(part["low"], part["high"], "+.2f"))
     drawn, first = _first_rows(part)
     noise = part["noise_points"].max()
     floor = f" Evaluated twice, the base model differs by up to {noise:.2f} points." if noise > 0 else ""
@@ -138,21 +139,25 @@ def _first_rows(part: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 _TESTED: Columns = {
-    "delta_points": number("Delta (points)", "%+.2f"),
-    "low": number("95 % from", "%+.2f"),
-    "high": number("to", "%+.2f"),
+    "num_fewshot": number("Shots", "%d"),
     "verdict": text("Verdict", width=_VERDICT_PX),
-    "p_adjusted": number("p adjusted", "%.2g"),
+    "delta_points": number("Delta (points)", "%+.2f"),
+    "interval": text("95 %"),
+    "other_label": text("Against"),
+}
+_DETAILS: Columns = {
+    "p_adjusted": adjusted_p(),
     "detectable_points": number("Detectable", "%.1f", "least difference seen with 80 % power, points"),
     "method": text("Method"),
+    "low": hidden(),
+    "high": hidden(),
 }
 _RUN_COLUMNS: Columns = {
     "label": text("Run"),
-    "other_label": text("Against"),
-    "num_fewshot": number("Shots", "%d"),
+    **_TESTED,
     "value_percent": number("This (%)", "%.2f"),
     "other_percent": number("Other (%)", "%.2f"),
-    **_TESTED,
+    **_DETAILS,
 }
 _REFUSED_COLUMNS: Columns = {
     "label": text("Run", width="small"),
@@ -160,10 +165,4 @@ _REFUSED_COLUMNS: Columns = {
     "num_fewshot": st.column_config.NumberColumn("Shots", format="%d", width="small"),
     "refusal": text("Why they are not compared: what differs", width="large"),
 }
-_ARM_COLUMNS: Columns = {
-    "label": text("Arm"),
-    "other_label": text("Against"),
-    "num_fewshot": number("Shots", "%d"),
-    "scope": text("Speaks of"),
-    **_TESTED,
-}
+_ARM_COLUMNS: Columns = {"label": text("Arm"), **_TESTED, "scope": text("Speaks of"), **_DETAILS}

@@ -261,7 +261,7 @@ def _run_columns(table: pd.DataFrame, knobs: Sequence[str], measure: Measure | N
     """Columns with a value in any row."""
     shots = _shots(measure) if measure else "accuracy"
     columns: Columns = {
-        "label": st.column_config.TextColumn("Run", width=_LABEL_PX, pinned=True),
+        "label": text("Run", width=_LABEL_PX),
         "state": text("State"),
         **{knob: _knob_column(knob, table[knob]) for knob in knobs},
         "step_mean_s": number("Step (s)", "%.2f", "mean step time"),

@@ -148,29 +148,40 @@ _ARM_NOTE = (
     "seeds, from three on; (a, b): the range of two. To reward: only where both runs of every "
     "seed reached it."
 )
+_WHO: Columns = {"label": text("Run"), "other_label": text("Against")}
+_PROMPTS: Columns = {
+    "prompts_per_s_speedup": number("Prompts/s", "%.2f×", "prompts trained a second"),
+    "prompts_per_s_interval": text("95 %"),
+}
+_STEP_TIME: Columns = {
+    "comparable": text("", "†: their steps train different numbers of prompts", width=40),
+    "step_time_interval": text("95 %"),
+}
+_TOKENS: Columns = {
+    "completion_tokens_per_s_speedup": number("Tokens/s", "%.2f×", "completion tokens trained on a second"),
+    "completion_tokens_per_s_interval": text("95 %"),
+}
 _RUN_COLUMNS: Columns = {
-    "label": text("Run"),
-    "other_label": text("Against"),
+    **_WHO,
+    **_PROMPTS,
     "step_time_cycles_speedup": number(
         "Step time", "%.2f×", "mean step time of the other run over this one's"
     ),
-    "comparable": text("", "†: their steps train different numbers of prompts", width=40),
-    "step_time_interval": text("95 %"),
-    "prompts_per_s_speedup": number("Prompts/s", "%.2f×"),
-    "prompts_per_s_interval": text("95 %"),
-    "completion_tokens_per_s_speedup": number("Tokens/s", "%.2f×", "completion tokens trained on a second"),
-    "completion_tokens_per_s_interval": text("95 %"),
+    **_STEP_TIME,
+    **_TOKENS,
     "to_reward": text("To reward", "< and >: one of the two runs ended before it reached it"),
     "times": text("Other / this"),
     "time_to_reward_bound": hidden(),
     "time_to_reward_speedup": hidden(),
 }
 _ARM_COLUMNS: Columns = {
+    **_WHO,
     "label": text("Arm"),
-    "other_label": text("Against"),
     "seeds": number("Seeds", "%d"),
+    **_PROMPTS,
     "step_time_speedup": number("Step time", "%.2f×", "mean step time of the other runs over these"),
-    **{name: _RUN_COLUMNS[name] for name in list(_RUN_COLUMNS)[3:9]},
+    **_STEP_TIME,
+    **_TOKENS,
     "time_to_reward_speedup": number("To reward", "%.2f×"),
     "time_to_reward_interval": text("95 %"),
 }

@@ -1,18 +1,19 @@
 """Plan: what was predicted of each run before its first step, and how right that was."""
 
-from typing import NamedTuple
-
 import pandas as pd
 import streamlit as st
-from streamlit.elements.lib.column_types import ColumnConfig
 
 from dashboard.data import View
 from dashboard.explain import show_command
+from dashboard.page.plan.costs import show_costs
 from dashboard.shown import (
     MOST_RUNS,
     Columns,
     download,
     escaped,
+    first_labels,
+    hidden,
+    interval,
     number,
     show_figure,
     show_sentences,
@@ -21,24 +22,14 @@ from dashboard.shown import (
 )
 from results.figures.colours import PART_COLOURS, arm_styles
 from results.figures.plan import phase_bars, predicted_against_measured
-from results.report.cells import duration
+from results.report.cells import counted, duration
 from results.report.plan import plan_observations
 from results.statistics.wording import seconds_text
-from results.store import records
-from results.tables.plan import costs_table
 from results.tables.plan_arms import plan_arms_table
 
 _HOUR_S = 3600
-_MOST_SETS = 3
-"""Sets of costs that are shown in full: as a rule a sweep has one."""
-
-
-class _Cost(NamedTuple):
-    """How a cost is told."""
-
-    words: str
-    unit: str
-    scale: float = 1.0
+_FIRST_SENTENCES = 5
+"""Of runs, before figures and tables: more would hide these."""
 
 
 def show(view: View) -> None:
@@ -57,13 +48,16 @@ def show(view: View) -> None:
     _without(view, plan)
     measured = plan[plan["measured_step_s"].notna()]
     _sentences(view, measured)
-    _step_times(view, plan, measured)
+    st.subheader("Step time")
+    if len(measured):
+        _predicted_and_measured(view, measured)
     _arms(view, arms)
+    _runs(view, plan, measured)
     _parts(view, plan)
     _speed(view, plan)
     _staleness(view, plan)
     _groups(view, plan)
-    _costs(view, plan)
+    show_costs(view, plan)
 
 
 def _say_how_to_predict(view: View) -> None:
@@ -81,7 +75,7 @@ def _without(view: View, plan: pd.DataFrame) -> None:
     possible = view.experiments[view.experiments["state"] != "infeasible"]
     without = possible.loc[~possible["run_name"].isin(plan["run_name"]), "label"]
     if len(without):
-        st.info(f"Without a prediction: {escaped(_first(without))}.")
+        st.info(f"Without a prediction: {escaped(first_labels(without))}.")
 
 
 def _sentences(view: View, measured: pd.DataFrame) -> None:
@@ -98,45 +92,26 @@ def _sentences(view: View, measured: pd.DataFrame) -> None:
         done=measured["state"] == "succeeded",
         error=measured["step_error"].abs(),
     ).sort_values(["failed", "done", "error"], ascending=False, kind="stable")
-    show_sentences(ranked["sentence"].head(MOST_RUNS))
-    if len(ranked) > MOST_RUNS:
-        st.caption(f"The first {MOST_RUNS} of {len(ranked):,} runs; the CSV has all.")
+    show_sentences(ranked["sentence"].head(_FIRST_SENTENCES))
+    if len(rest := ranked["sentence"].iloc[_FIRST_SENTENCES:MOST_RUNS]):
+        with st.expander(counted(len(rest), "more run")):
+            show_sentences(rest)
+            if len(ranked) > MOST_RUNS:
+                st.caption(f"The first {MOST_RUNS} of {len(ranked):,} runs; the CSV has all.")
     download(view, "plan-sentences", ranked[["label", "run_name", "failed_assumption", "sentence"]])
 
 
-def _step_times(view: View, plan: pd.DataFrame, measured: pd.DataFrame) -> None:
-    """Mean step time, and which kinds of steps there are."""
-    st.subheader("Step time")
-    if len(measured):
-        show_figure(
-            view,
-            "predicted-and-measured",
-            predicted_against_measured(measured, arm_styles(view.report.experiments)),
-            measured[["label", "run_name", "state", *_STEP_TIME, "step_error"]],
-            "Mean step time, predicted against measured, a point for each run; on the line the two are "
-            "equal. Bars: where chance alone, of lengths and verdicts, puts 95 % of runs with these costs; "
-            f"they do not show how uncertain the costs are.{_so_far(measured)}",
-            title="mean step time, predicted and measured",
-        )
-    beside = (
-        " Measured is the one run that there was. Error: predicted over measured, less 100 %."
-        f"{_so_far(measured)}"
-    )
-    plays = " or ".join(f"{count:,}" for count in sorted(plan["replications"].unique()))
-    table = plan.assign(
-        error_percent=100 * plan["step_error"],
-        predicted_kinds=plan["predicted_modes"].map(_locations),
-        measured_kinds=plan["measured_modes"].map(_locations),
-        as_many=plan["modes_agree"].map({True: "yes", False: "no"}),
-    )
-    show_table(
+def _predicted_and_measured(view: View, measured: pd.DataFrame) -> None:
+    """Mean step times in one figure."""
+    show_figure(
         view,
-        "plan-step-times",
-        table,
-        _with_values(table, _STEP_COLUMNS),
-        f"Mean seconds a step, over all steps. Predicted from {plays} simulated runs with other draws. Kinds "
-        "of steps: where the modes of step time are, found by the test that measurements get."
-        f"{beside if len(measured) else ''}",
+        "predicted-and-measured",
+        predicted_against_measured(measured, arm_styles(view.report.experiments)),
+        measured[["label", "run_name", "state", *_STEP_TIME, "step_error"]],
+        "Mean step time, predicted against measured, a point for each run; on the line the two are equal. "
+        "Bars: where chance alone, of lengths and verdicts, puts 95 % of runs with these costs; they do not "
+        f"show how uncertain the costs are.{_so_far(measured)}",
+        title="mean step time, predicted and measured",
     )
 
 
@@ -144,7 +119,11 @@ def _arms(view: View, arms: pd.DataFrame) -> None:
     """Where several seeds were predicted, their means."""
     if not (arms["seeds"] > 1).any():
         return
-    table = arms.assign(error_percent=100 * arms["step_error"])
+    ends = ("measured_step_low", "measured_step_high"), ("measured_step_least", "measured_step_most")
+    within, between = (interval(arms[low], arms[high], ".2f") for low, high in ends)
+    table = arms.assign(
+        error_percent=100 * arms["step_error"], measured_interval=within, measured_range=between
+    )
     show_table(
         view,
         "plan-arms",
@@ -152,6 +131,32 @@ def _arms(view: View, arms: pd.DataFrame) -> None:
         _with_values(table, _ARM_COLUMNS),
         "Means over seeds, each of a run's mean step time. The interval, from three seeds on, is of the "
         "measured one; runs of one arm differ by what their machine did at the time, too.",
+    )
+
+
+def _runs(view: View, plan: pd.DataFrame, measured: pd.DataFrame) -> None:
+    """Mean step time of each run, and which modes it has."""
+    beside = (
+        " Measured is the one run that there was. Error: predicted over measured, less 100 %."
+        f"{_so_far(measured)}"
+    )
+    plays = " or ".join(f"{count:,}" for count in sorted(plan["replications"].unique()))
+    table = plan.assign(
+        error_percent=100 * plan["step_error"],
+        chance_interval=interval(plan["step_low_s"], plan["step_high_s"], ".2f"),
+        unfinished=plan["state"].where(plan["state"] != "succeeded", None),
+        predicted_modes=plan["predicted_modes"].map(_locations),
+        measured_modes=plan["measured_modes"].map(_locations),
+        as_many=plan["modes_agree"].map({True: "yes", False: "no"}),
+    )
+    show_table(
+        view,
+        "plan-step-times",
+        table,
+        _with_values(table, _STEP_COLUMNS),
+        f"Mean seconds a step, over all steps. Predicted from {plays} simulated runs with other draws; "
+        "95 %: where chance alone puts so many of such runs. Modes: where those of step time are, found by "
+        f"the test that measurements get.{beside if len(measured) else ''}",
     )
 
 
@@ -187,7 +192,8 @@ def _speed(view: View, plan: pd.DataFrame) -> None:
         "time of runs that are done."
     )
     table = plan.assign(
-        **{f"{kind}_minutes": plan[f"{kind}_wall_s"] / 60 for kind in ("predicted", "measured")}
+        speedup_interval=interval(plan["speedup_low"], plan["speedup_high"], ".2f"),
+        **{f"{kind}_minutes": plan[f"{kind}_wall_s"] / 60 for kind in ("predicted", "measured")},
     )
     show_table(
         view,
@@ -231,38 +237,10 @@ def _groups(view: View, plan: pd.DataFrame) -> None:
     )
 
 
-def _costs(view: View, plan: pd.DataFrame) -> None:
-    """The costs that the simulator was given; a column for each set of them, as a rule one."""
-    st.subheader("Costs")
-    costs = costs_table(view.store, view.sweep)
-    costs = costs[costs["run_name"].isin(plan["run_name"])]
-    sets = [part for _, part in costs.groupby(["cost_source", *_COSTS], sort=False)]
-    table = pd.DataFrame({"cost": [cost.words for cost in _COSTS.values()]})
-    columns: dict[str, str | ColumnConfig] = {"cost": text("Cost", width="large")}
-    said = []
-    for place, runs in enumerate(sets[:_MOST_SETS], start=1):
-        values = records(runs.head(1))[0]
-        name = f"value_{place}" if len(sets) > 1 else "value"
-        table[name] = [cost.scale * values[key] for key, cost in _COSTS.items()]
-        columns[name] = number(f"Set {place}" if len(sets) > 1 else "Value", "%.4g")
-        whose = f"set {place}, of {_first(runs['label'])}, " if len(sets) > 1 else ""
-        said.append(f"{whose}{values['cost_source']}")
-    table["unit"] = [cost.unit for cost in _COSTS.values()]
-    columns["unit"] = text("Unit")
-    rest = f" The first {_MOST_SETS} of {len(sets):,} sets." if len(sets) > _MOST_SETS else ""
-    show_table(view, "plan-costs", table, columns, f"Source: {'; '.join(said)}.{rest}")
-
-
 def _so_far(measured: pd.DataFrame) -> str:
     """Which runs go on, so that of them a part is compared with the whole."""
     going_on = measured.loc[measured["state"] != "succeeded", "label"]
-    return f" Not done, so measured over the steps so far: {_first(going_on)}." if len(going_on) else ""
-
-
-def _first(labels: "pd.Series[str]") -> str:
-    """Names, of many the first ones."""
-    more = f" and {len(labels) - MOST_RUNS:,} more" if len(labels) > MOST_RUNS else ""
-    return ", ".join(labels.head(MOST_RUNS)) + more
+    return f" Not done, so measured over the steps so far: {first_labels(going_on)}." if len(going_on) else ""
 
 
 def _locations(modes: object) -> str | None:
@@ -284,37 +262,38 @@ _SHARES = ("wasted_token_share", "engine_idle_share", "learner_idle_share")
 _STEP_TIME = ("predicted_step_s", "step_low_s", "step_high_s", "measured_step_s")
 _STEP_COLUMNS: Columns = {
     "label": text("Run"),
-    "state": text("State"),
+    "unfinished": text("State"),
     "predicted_step_s": number("Predicted (s)", "%.2f"),
-    "step_low_s": number("95 % from", "%.2f", "of runs with these costs, by chance alone"),
-    "step_high_s": number("to", "%.2f"),
     "measured_step_s": number("Measured (s)", "%.2f"),
     "error_percent": number("Error", "%+.1f %%", "predicted over measured, less 100 %"),
-    "predicted_kinds": text("Kinds predicted (s)"),
-    "measured_kinds": text("Kinds measured (s)"),
+    "chance_interval": text("95 %", "of runs with these costs, by chance alone"),
+    "predicted_modes": text("Modes predicted (s)"),
+    "measured_modes": text("Modes measured (s)"),
     "as_many": text("Same number"),
+    "step_low_s": hidden(),
+    "step_high_s": hidden(),
 }
 _ARM_COLUMNS: Columns = {
     "label": text("Arm"),
     "seeds": number("Seeds", "%d", "that were predicted and are done"),
     "predicted_step_s": number("Predicted (s)", "%.2f"),
     "measured_step_s": number("Measured (s)", "%.2f"),
-    "measured_step_low": number("95 % from", "%.2f"),
-    "measured_step_high": number("to", "%.2f"),
-    "measured_step_least": number("Least", "%.2f", "of the seeds"),
-    "measured_step_most": number("Most", "%.2f"),
     "error_percent": number("Error", "%+.1f %%", "predicted over measured, less 100 %"),
+    "measured_interval": text("95 %", "of the measured mean, over seeds"),
+    "measured_range": text("Seeds from–to", "the least and the most of the seeds measured"),
+    **{f"measured_step_{end}": hidden() for end in ("low", "high", "least", "most")},
 }
 _SPEED_COLUMNS: Columns = {
     "label": text("Run"),
-    "predicted_prompts_per_s": number("Prompts/s predicted", "%.3f"),
-    "measured_prompts_per_s": number("measured", "%.3f"),
     "predicted_speedup": number("Speed-up predicted", "%.2f×"),
     "measured_speedup": number("measured", "%.2f×"),
-    "speedup_low": number("95 % from", "%.2f×"),
-    "speedup_high": number("to", "%.2f×"),
+    "speedup_interval": text("95 %"),
+    "predicted_prompts_per_s": number("Prompts/s predicted", "%.3f"),
+    "measured_prompts_per_s": number("measured", "%.3f"),
     "predicted_minutes": number("Training predicted (min)", "%.1f"),
     "measured_minutes": number("measured", "%.1f"),
+    "speedup_low": hidden(),
+    "speedup_high": hidden(),
 }
 _STALENESS_COLUMNS: Columns = {
     "label": text("Run"),
@@ -336,19 +315,3 @@ _GROUP_COLUMNS: Columns = {
     "predicted_completion_tokens_per_prompt": number("Length predicted", "%.0f"),
     "measured_completion_tokens_per_prompt": number("measured", "%.0f"),
 }
-_COSTS = {
-    "cost_generate_s": _Cost("Generating a group that has the engine for itself, mean", "s"),
-    "cost_crowding": _Cost(
-        "Every other group on the engine slows a group down by, of its time alone", "%", 100
-    ),
-    "cost_verify_s": _Cost("Verifying a group", "ms", 1000),
-    "cost_learn_s_per_prompt": _Cost("Forward and backward, by the prompt", "s a prompt"),
-    "cost_learn_s_per_token": _Cost("Forward and backward, by the token", "ms a token", 1000),
-    "cost_optimizer_s": _Cost("The optimizer", "ms a step", 1000),
-    "cost_sync_s": _Cost("A sync of the weights", "ms", 1000),
-    "cost_checkpoint_s": _Cost("A checkpoint", "ms", 1000),
-    "cost_held_out_s": _Cost("An evaluation on held-out problems", "s"),
-    "cost_other_s": _Cost("The rest of a step", "ms a step", 1000),
-    "cost_groups": _Cost("Groups that generation was measured on; 1: given by hand", "groups"),
-}
-"""Columns of `results.tables.plan.costs_table`, in words."""

@@ -1,0 +1,1 @@
+"""Plan: predicted beside measured, and the costs that it was predicted from."""
