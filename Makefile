@@ -34,8 +34,9 @@ test-slow: setup ## The tests that take longer
 	@scripts/test-setup.sh
 	HF_HUB_OFFLINE=1 $(VENV)/python -m pytest -m slow
 
-bench: setup ## The learner against a bare forward and backward; expansion of large specs; start-up; the simulator
+bench: setup ## The learner against a bare forward and backward; syncs; expansion of large specs; start-up; the simulator
 	$(VENV)/python benchmarks/learner.py
+	$(VENV)/python -m benchmarks.sync
 	$(VENV)/python benchmarks/expansion.py
 	$(VENV)/python benchmarks/ingest.py
 	$(VENV)/python benchmarks/startup.py

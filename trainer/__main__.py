@@ -79,6 +79,7 @@ def _run(file: RunFile, paths: RunPaths, socket: Path | None) -> None:
                     trace=trace,
                     heartbeat=heartbeat,
                     start_engine=_engine_for(file, paths, socket, all_cores),
+                    engine_runs=socket is not None,
                     interruptions=interruptions,
                 )
             heartbeat.step = file.config.max_steps
@@ -123,12 +124,13 @@ def _train(
     trace: TraceWriter,
     heartbeat: Heartbeat,
     start_engine: Callable[[], "Engine"],
+    engine_runs: bool,
     interruptions: Interruptions,
 ) -> None:
     # Slow to import, so only once the configuration is known to be good.
     from trainer.loop import Loop  # noqa: PLC0415
 
-    loop = Loop(file, paths, trace, heartbeat, start_engine)
+    loop = Loop(file, paths, trace, heartbeat, start_engine, engine_runs=engine_runs)
     interruptions.send_to(loop.interrupt)
     train_to_the_end(loop, file, trace, heartbeat)
 

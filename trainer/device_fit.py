@@ -15,8 +15,13 @@ from trainer.models import model_path
 from trainer.settings import LoraSettings
 
 
-def fitted(config: RunConfig, resources: Resources) -> RunConfig:
+def fitted(config: RunConfig, resources: Resources, *, engine_runs: bool) -> RunConfig:
     """The configuration with `gradient_checkpointing: auto` settled; on a GPU, who gets how much is printed.
+
+    Args:
+        config: the run's configuration.
+        resources: the run's.
+        engine_runs: whether the engine has been started already, and may be on the learner's device.
 
     Raises:
         ConfigError: the GPU is too small.
@@ -33,9 +38,10 @@ def fitted(config: RunConfig, resources: Resources) -> RunConfig:
         print(f"memory of {device} is not counted: {type(error).__name__}: {error}", flush=True)
         return _settled(config, recompute=False)
     free, total = torch.cuda.mem_get_info(device)
-    share = config.engine.memory_utilization * total if resources.weight_transfer == "ipc" else 0
-    # The run's own engine may be there already: what is in use beyond its share is somebody else's.
-    others = max(0, total - free - round(share) - RESERVE_BYTES)
+    others = total - free
+    if engine_runs and resources.weight_transfer == "ipc":
+        # What is in use beyond the engine's share, and what it has in reserve, is somebody else's.
+        others = max(0, others - round(config.engine.memory_utilization * total) - RESERVE_BYTES)
     split = require_fit(shape, config, Device(total, others), resources.weight_transfer, str(device))
     print(f"memory of {device}, {total / GIB:.1f} GiB:\n{split.table()}", flush=True)
     if config.learner.gradient_checkpointing == "auto":

@@ -1,7 +1,8 @@
 """What lies on a GPU while a run trains, counted before anything is put there. Torch-free.
 
     held      weights, optimizer state, reference, and the copy of the weights that the engine takes
-    working   what a training step needs on top, or the proof of the weights at the start: the larger
+    working   what a training step needs on top, or a sync, or the proof of the weights at the start: the
+              largest of these
     engine    its share, where it lies on the same device
 
 Weights, gradients and optimizer state are exact. Activations are an estimate, see `activation_bytes`, and so
@@ -19,6 +20,8 @@ RESERVE_BYTES = 3 * GIB
 """An allowance, not a measurement: CUDA contexts and workspaces of two processes, fragmentation."""
 ENGINE_WORK_BYTES = 2 * GIB
 """Likewise: what an engine needs besides weights and KV cache, such as activations and CUDA graphs."""
+NCCL_BUFFER_BYTES = 2**28
+"""Weights are broadcast in chunks of so many bytes and the tensor that fills them up, two at a time."""
 LOGITS_BYTES = 2**28
 """Float32 logits that are in memory at once; `trainer.logprobs`, which needs torch, has the same number."""
 _LOGITS_COPIES = 6
@@ -69,7 +72,7 @@ class Split:
     Attributes:
         recompute: whether activations are recomputed in the backward pass.
         held: what the learner holds all the time.
-        peak: when it needs most on top of that: in a step, or in the proof of its weights at the start.
+        peak: when it needs most on top of that: in a step, a sync, or the proof of its weights at the start.
         working: what it needs then.
         engine: what the engine takes of this device.
     """
@@ -129,7 +132,8 @@ def _split(
 ) -> Split:
     phases = {
         "in a step": _training(shape, config, recompute=recompute),
-        "in the proof": _proof(shape, config, way),
+        "in a sync": _sync(shape, config, way),
+        "in the proof": {"noise": _FLOAT32 * shape.largest},
     }
     peak = max(phases, key=lambda name: sum(phases[name].values()))
     return Split(
@@ -168,12 +172,12 @@ def _training(shape: ModelShape, config: RunConfig, *, recompute: bool) -> dict[
     }
 
 
-def _proof(shape: ModelShape, config: RunConfig, way: WeightTransfer) -> dict[str, int]:
-    """While other weights are tried, see `WeightSync.prove`. A run that is resumed has its optimizer state
-    by then."""
+def _sync(shape: ModelShape, config: RunConfig, way: WeightTransfer) -> dict[str, int]:
+    """Without adapters weights are cast straight into the engine's copy."""
+    size = _engine_bytes(config)
     return {
-        "weights on their way": _handed_over(shape, config, way),
-        "noise": _FLOAT32 * shape.largest,
+        "merged weights": size * shape.parameters if config.lora.rank else 0,
+        "NCCL's buffers": 2 * (NCCL_BUFFER_BYTES + size * shape.largest) if way == "nccl" else 0,
     }
 
 

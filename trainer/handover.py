@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from torch.utils.dlpack import from_dlpack
 
 from trainer.engine.protocol import Weights
 from trainer.errors import StorageError
+from trainer.policy import dtype_in
 
 _PREFIX = "sweepctl-weights-"
 _ALIGNMENT = 256
@@ -26,11 +27,13 @@ _ALIGNMENT = 256
 class Handover(Protocol):
     """A place that holds the weights that were given to the engine last."""
 
-    device: torch.device
-    """Where it wants tensors from."""
+    def put(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> Mapping[str, Tensor]:
+        """Hold these from now on, floating-point ones in `dtype`; returns what is held."""
+        ...
 
-    def put(self, weights: Mapping[str, Tensor]) -> Weights:
-        """Hold these from now on, in the form that the engine takes."""
+    @property
+    def held(self) -> Weights:
+        """What it holds, in the form that the engine takes."""
         ...
 
     def file(self) -> Path:
@@ -45,22 +48,28 @@ class Handover(Protocol):
 class SharedMemoryFile:
     """A safetensors file in shared memory, which any engine on this machine can read."""
 
-    device = torch.device("cpu")
-
     def __init__(self) -> None:
         self._directory = _shared_directory()
 
-    def put(self, weights: Mapping[str, Tensor]) -> Path:
+    def put(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> Mapping[str, Tensor]:
         """Write the file.
 
         Raises:
             StorageError: shared memory does not hold them.
         """
+        tensors = {
+            name: tensor.to("cpu", dtype_in(dtype, tensor)).contiguous() for name, tensor in weights.items()
+        }
         file = self.file()
         with _room_explained(self._directory):
             file.unlink(missing_ok=True)  # an engine may still have the last one mapped
-            save_file(dict(weights), file)
-        return file
+            save_file(tensors, file)
+        return tensors
+
+    @property
+    def held(self) -> Path:
+        """The file."""
+        return self.file()
 
     def file(self) -> Path:
         """The file."""
@@ -81,28 +90,34 @@ class DeviceBuffer:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
+        self._device = device
         self._block: Tensor | None = None
         self._tensors: dict[str, Tensor] = {}
         self._directory: Path | None = None
 
-    def put(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Copy tensors into the buffer, whose parts are returned; they are there when this returns."""
-        starts, size = _places(weights)
+    def put(self, weights: Mapping[str, Tensor], dtype: torch.dtype) -> Mapping[str, Tensor]:
+        """Cast tensors into the buffer, whose parts are returned; they are there when this returns."""
+        dtypes = [dtype_in(dtype, tensor) for tensor in weights.values()]
+        starts, size = _places(weights.values(), dtypes)
         if self._block is None or len(self._block) != size:
             self._tensors = {}  # the old block goes before the new one comes
-            self._block = torch.empty(size, dtype=torch.uint8, device=self.device)
+            self._block = torch.empty(size, dtype=torch.uint8, device=self._device)
         # A storage of its own each time: exporting a part by CUDA IPC leaves something on its storage, and a
         # storage that lived as long as the run would gather that of every sync.
         block = from_dlpack(self._block)
         self._tensors = {
-            name: block[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-            for start, (name, tensor) in zip(starts, weights.items(), strict=True)
+            name: block[start : start + tensor.numel() * dtype.itemsize].view(dtype).view(tensor.shape)
+            for start, dtype, (name, tensor) in zip(starts, dtypes, weights.items(), strict=True)
         }
         for name, tensor in weights.items():
             self._tensors[name].copy_(tensor)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return self._tensors
+
+    @property
+    def held(self) -> Mapping[str, Tensor]:
+        """The buffer's parts."""
         return self._tensors
 
     def file(self) -> Path:
@@ -124,12 +139,12 @@ class DeviceBuffer:
             shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def _places(weights: Mapping[str, Tensor]) -> tuple[list[int], int]:
+def _places(tensors: Iterable[Tensor], dtypes: Iterable[torch.dtype]) -> tuple[list[int], int]:
     """Where each tensor begins in a block that has them side by side, and the block's size, in bytes."""
     starts, size = [], 0
-    for tensor in weights.values():
+    for tensor, dtype in zip(tensors, dtypes, strict=True):
         starts.append(size)
-        size += -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
+        size += -(-tensor.numel() * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
     return starts, size
 
 

@@ -30,7 +30,7 @@ from trainer.logprobs import TokenLogprobs
 from trainer.loss.objective import objective
 from trainer.loss.tokens import Tokens
 from trainer.out_of_memory import out_of_memory_explained, pass_remedies, weight_remedies
-from trainer.policy import CPU, Policy
+from trainer.policy import CPU, Policy, dtype_in
 from trainer.reference import Reference
 from trainer.step_metrics import Metrics, UpdateSums, importance_metrics, mean_over_updates
 
@@ -202,16 +202,29 @@ class Learner:
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
 
-    def weights(self, dtype: torch.dtype, device: torch.device = CPU) -> dict[str, Tensor]:
-        """Copies of every weight by its Hugging Face name, as the engine should hold it; tied ones once.
+    def weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Copies of every weight by its Hugging Face name, on CPU; tied ones once.
 
         Adapters are merged, base + delta in float32 before rounding to `dtype`.
 
         Raises:
             TrainingError: out of memory.
         """
-        with self._weight_memory("copying the weights for the engine"):
-            return self._policy.weights(dtype, device)
+        return {
+            name: weight.to(CPU, dtype_in(dtype, weight), copy=True)
+            for name, weight in self.live_weights(dtype).items()
+        }
+
+    def live_weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The weights where they are, mostly in float32: who copies them casts them to `dtype`.
+
+        They change with the next step.
+
+        Raises:
+            TrainingError: out of memory.
+        """
+        with self._weight_memory("merging the weights for the engine"):
+            return self._policy.weights(dtype)
 
     def logprobs(
         self, prompt: list[int], completion: list[int], temperature: float | None = None

@@ -42,7 +42,16 @@ from trainer.weight_sync import WeightSync
 
 
 class Loop:
-    """Runs the steps of one run. Use as: construct, `run`, `close`."""
+    """Runs the steps of one run. Use as: construct, `run`, `close`.
+
+    Args:
+        file: what the run is.
+        paths: where it lies.
+        trace: open, for this attempt.
+        heartbeat: likewise.
+        start_engine: gives the engine, when everything else has been found to be right.
+        engine_runs: whether that only connects to one.
+    """
 
     def __init__(
         self,
@@ -51,6 +60,8 @@ class Loop:
         trace: TraceWriter,
         heartbeat: Heartbeat,
         start_engine: Callable[[], Engine],
+        *,
+        engine_runs: bool = False,
     ) -> None:
         config = file.config
         self._file = file
@@ -62,7 +73,8 @@ class Loop:
             torch.set_num_threads(len(file.resources.cores))
         # What can be wrong with a configuration is found before an engine is started for it.
         task = load_task(config.task, config.held_out.problems if config.held_out.every_steps else 0)
-        self._learner = Learner(fitted(config, file.resources), torch.device(file.resources.device))
+        fitting = fitted(config, file.resources, engine_runs=engine_runs)
+        self._learner = Learner(fitting, torch.device(file.resources.device))
         tokenizer = self._learner.tokenizer
         room = config.engine.max_model_len - config.sampling.max_completion_tokens
         prompt_token_ids = token_ids(task.problems, tokenizer, room)
@@ -176,8 +188,12 @@ class Loop:
         self._heartbeat.step = version
         self._rollouts.learner_is_at(version)
         self._rollouts.attach()
-        gap = self._sync.prove(engine_version)
-        print(f"the engine computes with the weights it got (logprob gap {gap:.4f} nats a token)", flush=True)
+        proof = self._sync.prove(engine_version)
+        print(
+            f"the engine computes with the weights it got (logprob gap {proof.gap:.4f} nats a token, "
+            f"{proof.limit:.4f} would be too much)",
+            flush=True,
+        )
         if resumed:
             if resumed.engine_weights:
                 self._sync.push_file(resumed.engine_weights, engine_version)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
@@ -45,14 +46,15 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings) -> None:
             )
 
 
-def merged(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """Every weight by the name it has without adapters, base + delta in float32 where there is one."""
+def merged(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Every weight by the name it has without adapters; where there is one, base + delta, made in float32 and
+    rounded to `dtype`."""
     adapted = _adapted(model)
     for name, tensor in model.state_dict().items():
         if any(part in LoraLayer.adapter_layer_names for part in name.split(".")):
             continue
         plain = _plain(name)
-        yield plain, tensor + _delta(adapted[plain]) if plain in adapted else tensor
+        yield plain, (tensor + _delta(adapted[plain])).to(dtype) if plain in adapted else tensor
 
 
 def _adapted(model: PreTrainedModel) -> dict[str, LoraLayer]:

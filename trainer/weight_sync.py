@@ -1,6 +1,7 @@
 """Giving the engine the learner's weights, and proving that they arrived."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -14,11 +15,27 @@ from trainer.handover import DeviceBuffer, Handover, SharedMemoryFile
 from trainer.learner import Learner
 from trainer.rollout import Rollouts
 
-# Of the distance between two sets of weights, see `prove`. Honest bfloat16 engines are at 0.01 of it, one
-# with a single old tensor at 0.2 for a model of one layer; deeper ones hide a single tensor better.
+# Of the distance between two sets of weights, see `prove`. Honest bfloat16 engines are at 0.01 to 0.04 of
+# it (benchmarks/sync.py), one with a single old tensor at 0.2 for a model of one layer; deeper ones hide a
+# single tensor better.
 PROBE_TOLERANCE = 0.1
 _PROBE_COMPLETIONS = 4
 _PROBE_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How near the engine computes to the learner with the same weights.
+
+    Attributes:
+        gap: mean absolute difference of their logprobs of a token, in nats.
+        moved_gap: the same under the moved weights that were tried first.
+        limit: what would have been too much of either.
+    """
+
+    gap: float
+    moved_gap: float
+    limit: float
 
 
 class WeightSync:
@@ -63,15 +80,16 @@ class WeightSync:
         Raises:
             EngineError: what the engine loaded is not what the learner holds.
         """
-        return self._push(self._learner.weights(self._dtype, self._handover.device), version)
+        return self._push(self._learner.live_weights(self._dtype), version)
 
     def push_file(self, path: Path, version: int) -> None:
         """Load older weights than the learner's, which a checkpoint kept; see `push`."""
-        self._push(load_file(path, device=str(self._handover.device)), version)
+        self._push(load_file(path), version)
 
     def _push(self, weights: Mapping[str, torch.Tensor], version: int) -> int:
-        expected = {name: tensor_checksum(tensor) for name, tensor in weights.items()}
-        loaded = self._rollouts.load_weights(self._handover.put(weights), version)
+        tensors = self._handover.put(weights, self._dtype)
+        expected = {name: tensor_checksum(tensor) for name, tensor in tensors.items()}
+        loaded = self._rollouts.load_weights(self._handover.held, version)
         if loaded != expected:
             wrong = sorted(
                 name for name in expected.keys() | loaded.keys() if expected.get(name) != loaded.get(name)
@@ -79,9 +97,9 @@ class WeightSync:
             raise EngineError(
                 f"policy version {version}: the engine loaded other weights than the learner's: {wrong}"
             )
-        return sum(tensor.nbytes for tensor in weights.values())
+        return sum(tensor.nbytes for tensor in tensors.values())
 
-    def prove(self, version: int) -> float:
+    def prove(self, version: int) -> Proof:
         """Load the learner's weights as `version` and check that the engine computes with them.
 
         Checksums prove what was handed over, not what is computed with: an engine that keeps a copy of
@@ -92,7 +110,7 @@ class WeightSync:
         kept its old weights, or tensors that matter to the probe's tokens.
 
         Returns:
-            The mean absolute difference a token under the right weights, in nats.
+            What was found.
 
         Raises:
             EngineError: it is above `PROBE_TOLERANCE` of that distance under either.
@@ -102,13 +120,13 @@ class WeightSync:
             moved = self._sample()
             by_learner = self._logprobs(moved)
         self.push(version)
-        gap = _mean_difference(by_learner, _flat(moved))
+        moved_gap = _mean_difference(by_learner, _flat(moved))
         limit = PROBE_TOLERANCE * _mean_difference(by_learner, self._logprobs(moved))
-        _require_near(gap, limit)
+        _require_near(moved_gap, limit)
         right = self._sample()
         gap = _mean_difference(self._logprobs(right), _flat(right))
         _require_near(gap, limit)
-        return gap
+        return Proof(gap, moved_gap, limit)
 
     def _sample(self) -> list[Completion]:
         request = GenerationRequest(

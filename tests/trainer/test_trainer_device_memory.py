@@ -1,5 +1,6 @@
 """Memory of a GPU, counted on CPU: against what torch holds there, and advice against its own arithmetic."""
 
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -120,6 +121,16 @@ def test_a_message_names_every_key_that_helps_by_itself():
 def test_what_nothing_helps_says_so():
     with pytest.raises(ConfigError, match="Take a larger GPU or a smaller model"):
         require_fit(QWEN3, SHIPPED, gib(8), "ipc")
+
+
+def test_of_adapters_a_sync_can_take_more_than_a_step_and_by_nccl_most():
+    """Two chunks are on their way, each as large as what fits plus the tensor that filled it up."""
+    small = {"gradient_checkpointing": True, "tokens_per_micro_batch": 1, "compute_dtype": "float32"}
+    config = changed(SHIPPED, lora={"rank": 8}, learner=small)
+    found = split(QWEN3, config, gib(80), "nccl")
+    assert found.peak == "in a sync"
+    buffers = 2 * (2**28 + 2 * 151_936 * 2048)
+    assert found.working == {"merged weights": 2 * QWEN3.parameters, "NCCL's buffers": buffers}
 
 
 def test_memory_of_other_processes_is_not_there():
@@ -307,9 +318,9 @@ def test_one_part_of_the_logits_is_as_large_as_the_learner_makes_it():
 
 
 def test_on_cpu_activations_are_kept_and_nothing_is_said(config, capsys):
-    assert fitted(config(), Resources()).learner.gradient_checkpointing is False
+    assert fitted(config(), Resources(), engine_runs=False).learner.gradient_checkpointing is False
     on = config(learner={"gradient_checkpointing": True})
-    assert fitted(on, Resources()) == on
+    assert fitted(on, Resources(), engine_runs=False) == on
     assert capsys.readouterr().out == ""
 
 
@@ -330,7 +341,7 @@ ON_ONE_GPU = Resources(device="cuda:0", weight_transfer="ipc")
 
 def test_on_a_gpu_the_log_says_who_gets_how_much(config, gpu, capsys):
     gpu(80, 80)
-    assert fitted(config(), ON_ONE_GPU).learner.gradient_checkpointing is False
+    assert fitted(config(), ON_ONE_GPU, engine_runs=False).learner.gradient_checkpointing is False
     said = capsys.readouterr().out
     assert "memory of cuda:0, 80.0 GiB:\n" in said
     assert "  engine " in said
@@ -341,20 +352,28 @@ def test_on_a_gpu_the_log_says_who_gets_how_much(config, gpu, capsys):
 def test_activations_that_would_not_fit_are_recomputed(config, gpu, capsys, monkeypatch):
     gpu(80, 80)
     monkeypatch.setattr("trainer.device_fit.model_shape", lambda _config: QWEN3)
-    assert fitted(SHIPPED, ON_ONE_GPU).learner.gradient_checkpointing is True
+    assert fitted(SHIPPED, ON_ONE_GPU, engine_runs=False).learner.gradient_checkpointing is True
     assert "activations are recomputed, since they would not fit" in capsys.readouterr().out
 
 
 def test_an_engine_that_runs_already_is_not_taken_for_another_process(config, gpu, capsys, monkeypatch):
     gpu(80 * 0.6 - 2, 80)
-    fitted(config(), ON_ONE_GPU)
+    fitted(config(), ON_ONE_GPU, engine_runs=True)
     assert "other processes" not in capsys.readouterr().out
     gpu(80 * 0.6 - 13, 80)
-    fitted(config(), ON_ONE_GPU)
+    fitted(config(), ON_ONE_GPU, engine_runs=True)
     assert "other processes" in capsys.readouterr().out
     monkeypatch.setattr("trainer.device_fit.model_shape", lambda _config: QWEN3)
     with pytest.raises(ConfigError, match="other processes"):
-        fitted(SHIPPED, ON_ONE_GPU)
+        fitted(SHIPPED, ON_ONE_GPU, engine_runs=True)
+
+
+@pytest.mark.parametrize("way", ["ipc", "nccl"])
+def test_what_is_in_use_before_a_run_starts_its_engine_is_all_of_others(config, gpu, capsys, way):
+    gpu(80 - 20, 80)
+    resources = Resources(device="cuda:0", weight_transfer=way)
+    fitted(config(), resources, engine_runs=False)
+    assert re.search(r"other processes +20\.00\n", capsys.readouterr().out)
 
 
 def test_a_gpu_that_is_too_small_ends_the_run_before_model_and_engine(config, gpu, monkeypatch):
@@ -369,6 +388,6 @@ def test_a_model_that_cannot_be_counted_is_left_to_who_loads_it(config, gpu, cap
     gpu(80, 80)
     MambaConfig(hidden_size=32, num_hidden_layers=1, vocab_size=512).save_pretrained(tmp_path)
     for model in (tmp_path, tmp_path / "nothing"):
-        kept = fitted(config(model=str(model)), ON_ONE_GPU)
+        kept = fitted(config(model=str(model)), ON_ONE_GPU, engine_runs=False)
         assert kept.learner.gradient_checkpointing is False
         assert "memory of cuda:0 is not counted" in capsys.readouterr().out

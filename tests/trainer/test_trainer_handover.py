@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learner_factory import learner_for, random_groups, step, write_model
 from safetensors.torch import load_file
 from trainer_factory import LocalEngine, run_loop, step_fields
 
@@ -27,29 +28,56 @@ def weights():
 
 
 @pytest.mark.parametrize("make", [SharedMemoryFile, lambda: DeviceBuffer(CPU)], ids=["file", "buffer"])
-def test_what_was_put_last_is_held_until_it_is_closed(make, weights):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_what_was_put_last_is_held_until_it_is_closed(make, weights, dtype):
     handover = make()
     for factor in (1, 2):
         put = {name: factor * tensor for name, tensor in weights.items()}
-        given = handover.put(put)
+        returned = handover.put(put, dtype)
         held = load_file(handover.file())
-        for found in (held, given if isinstance(given, dict) else held):
+        offered = handover.held if isinstance(handover.held, dict) else load_file(handover.held)
+        for found in (held, returned, offered):
             assert found.keys() == put.keys()
-            assert all(torch.equal(found[name], put[name]) for name in put)
-            assert all(found[name].dtype == put[name].dtype for name in put)
+            assert found["count"].dtype == torch.int64
+            assert found["count"] == factor * 7
+            for name in put.keys() - {"count"}:
+                assert found[name].dtype == dtype
+                assert torch.equal(found[name], put[name].to(dtype))
     file = handover.file()
     handover.close()
     assert not file.exists()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("name", ["qwen3", "gpt2", "qwen3_moe"])
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("make", [SharedMemoryFile, lambda: DeviceBuffer(CPU)], ids=["file", "buffer"])
+def test_weights_that_are_still_the_learners_own_are_held_as_they_were(
+    config, tiny_model, tmp_path, make, rank, name, dtype
+):
+    """Also those that the model joins, keeps transposed or ties, and after a step has changed them."""
+    folder = write_model(name, tmp_path / name, tiny_model)
+    learner = learner_for(config, model=str(folder), lora={"rank": rank}, optim={"lr": 1e-2})
+    step(learner, random_groups())
+    before = learner.weights(dtype)
+    handover = make()
+    handover.put(learner.live_weights(dtype), dtype)
+    step(learner, random_groups(seed=1))
+    held = load_file(handover.file())
+    assert held.keys() == before.keys()
+    assert all(torch.equal(held[n], before[n]) for n in before)
+    assert any(not torch.equal(held[n], tensor) for n, tensor in learner.weights(dtype).items())
+    handover.close()
+
+
 def test_a_buffer_is_one_allocation_that_stays(weights):
     buffer = DeviceBuffer(CPU)
-    first = buffer.put(weights)
+    first = buffer.put(weights, torch.float32)
     assert len({tensor.untyped_storage().data_ptr() for tensor in first.values()}) == 1
     assert all(tensor.data_ptr() % 64 == first["norm"].data_ptr() % 64 for tensor in first.values())
-    again = buffer.put({name: tensor + 1 for name, tensor in weights.items()})
+    again = buffer.put({name: tensor + 1 for name, tensor in weights.items()}, torch.float32)
     assert {n: t.data_ptr() for n, t in again.items()} == {n: t.data_ptr() for n, t in first.items()}
-    other = buffer.put({"embedding": torch.ones(2)})
+    other = buffer.put({"embedding": torch.ones(2)}, torch.float32)
     assert other.keys() == {"embedding"}
     buffer.close()
 
@@ -80,9 +108,9 @@ def test_a_run_computes_the_same_whether_it_hands_over_files_or_tensors(
 def brute_sum(values):
     """Python's integers, word by word."""
     factors = checksum._factors(CPU).tolist()
-    padded = bytes(values) + bytes(-len(values) % 4)
-    words = [int.from_bytes(padded[i : i + 4], "little", signed=True) for i in range(0, len(padded), 4)]
-    whole, tail = words[: len(values) // 4], words[len(values) // 4 :]
+    padded = bytes(values) + bytes(-len(values) % 8)
+    words = [int.from_bytes(padded[i : i + 8], "little", signed=True) for i in range(0, len(padded), 8)]
+    whole, tail = words[: len(values) // 8], words[len(values) // 8 :]
     total = 0
     block = checksum._BLOCK_WORDS
     for start in range(0, max(len(whole), 1), block):

@@ -94,7 +94,7 @@ def test_a_model_that_does_not_fit_is_explained(config, monkeypatch, where):
             lambda it: it.logprobs([5, 6], [7]),
             "the logprobs of 3 tokens; lower",
         ),
-        ("trainer.policy.merged", lambda it: it.weights(torch.float32), "copying the weights"),
+        ("trainer.policy.merged", lambda it: it.weights(torch.float32), "merging the weights"),
         (
             "torch.optim.AdamW.load_state_dict",
             lambda it: it.load_state_dict(it.state_dict()),

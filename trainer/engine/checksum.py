@@ -9,7 +9,9 @@ import xxhash
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_BLOCK_WORDS = 2**22
+_WORD = 8
+"""Bytes."""
+_BLOCK_WORDS = 2**21
 _BLOCK_STEP = 0x9E3779B97F4A7C15 - 2**64
 """Odd, and below 0 as int64 has it: what a block counts for is a power of it."""
 
@@ -28,7 +30,7 @@ def tensor_checksum(tensor: torch.Tensor) -> str:
 
 
 def word_sum(values: torch.Tensor) -> int:
-    """Sum modulo 2**64 of a tensor's 32-bit words, each times an odd random number of its place.
+    """Sum modulo 2**64 of a tensor's 64-bit words, each times an odd random number of its place.
 
     An odd factor is invertible, so that no change of a single word can go unnoticed; of several words a
     change does with probability 2**-64 or so. Integer sums do not depend on their order.
@@ -36,14 +38,14 @@ def word_sum(values: torch.Tensor) -> int:
     Args:
         values: bytes, shape [n], on any device.
     """
-    if values.storage_offset() % 4:  # words must begin at a word
+    if values.storage_offset() % _WORD:  # words must begin at a word
         values = values.clone()
-    whole = len(values) // 4 * 4
-    tail = torch.nn.functional.pad(values[whole:], (0, -len(values) % 4))
+    whole = len(values) // _WORD * _WORD
+    tail = torch.nn.functional.pad(values[whole:], (0, -len(values) % _WORD))
     factors = _factors(values.device)
     total = torch.zeros((), dtype=torch.int64, device=values.device)
-    for words in (*values[:whole].view(torch.int32).split(_BLOCK_WORDS), tail.view(torch.int32)):
-        total = total * _BLOCK_STEP + (words.to(torch.int64) * factors[: len(words)]).sum()
+    for words in (*values[:whole].view(torch.int64).split(_BLOCK_WORDS), tail.view(torch.int64)):
+        total = total * _BLOCK_STEP + (words * factors[: len(words)]).sum()
     return int(total)
 
 

@@ -4,10 +4,12 @@
     nccl    they have GPUs of their own: the learner broadcasts
 
 The data plane is vLLM's (`vllm.distributed.weight_transfer`), and so is the order of calls; they go to the
-server's routes over its unix socket.
+server's routes over its unix socket. Importing vLLM sets TORCHINDUCTOR_COMPILE_THREADS to 1, so that what the
+learner compiles, such as flex attention, compiles in its own process.
 """
 
 import socket as sockets
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,13 @@ from vllm.distributed.weight_transfer.clients import HTTPVLLMWeightSyncClient
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
+from trainer.device_memory import NCCL_BUFFER_BYTES
 from trainer.errors import EngineError
 from trainer.settings import WeightTransfer
 
 _LOOPBACK = "127.0.0.1"
+# vLLM warns of a tensor larger than NCCL's buffer, which is made larger for it and counted so.
+warnings.filterwarnings("ignore", "Tensor .* exceeds buffer_size_bytes")
 
 
 class DeviceTransfer:
@@ -84,7 +89,14 @@ def init_info_for(way: WeightTransfer, workers: int) -> TrainerInitInfo:
     """
     if way == "ipc":
         return IPCTrainerInitInfo(rank=0)
-    return NCCLTrainerInitInfo(_LOOPBACK, _free_port(), world_size=1 + workers, rank=0)
+    return NCCLTrainerInitInfo(
+        rank=0,
+        master_address=_LOOPBACK,
+        master_port=_free_port(),
+        world_size=1 + workers,
+        packed_buffer_size_bytes=NCCL_BUFFER_BYTES,
+        packed_num_buffers=2,
+    )
 
 
 def _free_port() -> int:
