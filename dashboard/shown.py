@@ -100,8 +100,11 @@ def show_table(
             numbers all the same. Their columns must have no format.
     """
     shown = frame[list(columns)]
+    ways: dict[Any, Any] = {
+        column: way for column, way in {**_WRITTEN, **(written or {})}.items() if column in columns
+    }
     st.dataframe(
-        shown.style.format(dict(written), na_rep=_NONE) if written else shown,
+        shown.style.format(ways, na_rep=_NONE) if ways else shown,
         width="stretch",
         height=_ROW_PX * (min(len(shown), _MOST_ROWS) + 1) + 3,
         hide_index=True,
@@ -196,8 +199,17 @@ def number(label: str, form: str, help_text: str | None = None) -> ColumnConfig:
 
 
 def adjusted_p() -> ColumnConfig:
-    """A column of p-values that Holm has adjusted."""
-    return number("p adjusted", "%.4f", "by Holm; 0.0000 is below 0.00005, and the CSV has all digits")
+    """The column `p_adjusted`, of p-values that Holm has adjusted."""
+    return st.column_config.NumberColumn("p adjusted", help="by Holm; the CSV has all digits")
+
+
+def p_cell(p: float) -> str:
+    """A p-value with four decimals; one that has none of them is below a bound, never 0."""
+    return "<0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+_WRITTEN: Written = {"p_adjusted": p_cell}
+"""How numbers of these columns are written on every page."""
 
 
 def hidden() -> ColumnConfig:

@@ -66,7 +66,8 @@ def why_rebuild(connection: duckdb.DuckDBPyConnection) -> str | None:
         return f"table `{missing[0]}` was gone"
     states = connection.execute("SELECT * FROM store_state").fetchall()
     if len(states) != 1 or states[0][:2] != _STATE[:2]:
-        return f"its tables were of another schema ({found}; this release has {SCHEMA_VERSION})"
+        of = f" ({found}; this release has {SCHEMA_VERSION})" if found != SCHEMA_VERSION else ""
+        return f"its tables were of another schema{of}"
     if states[0] != _STATE or _names(connection, "views") != _VIEW_NAMES:
         _make_views_again(connection)
     return None

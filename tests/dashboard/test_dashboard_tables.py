@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dashboard.page.plan.costs import written_cost
-from dashboard.shown import first_labels, first_pinned, interval, number
+from dashboard.shown import first_labels, first_pinned, interval, number, p_cell
 
 
 def test_the_first_column_stays_in_sight_and_the_others_scroll():
@@ -28,6 +28,13 @@ def test_an_interval_is_one_cell_and_none_is_empty(form, words):
 )
 def test_costs_keep_their_last_zeros(value, words):
     assert written_cost(value) == words
+
+
+@pytest.mark.parametrize(
+    ("p", "words"), [(0.0, "<0.0001"), (9.9e-5, "<0.0001"), (1e-4, "0.0001"), (1.0, "1.0000")]
+)
+def test_no_p_value_is_written_as_nothing(p, words):
+    assert p_cell(p) == words
 
 
 def test_of_many_names_the_first_are_told():
