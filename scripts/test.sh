@@ -4,6 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export HF_HUB_OFFLINE=1
+pytest=".venv/bin/python -m pytest"
 longest=(tests/trainer tests/sweepctl tests/dashboard tests/results)
 others=()
 for path in tests/*; do
@@ -12,14 +13,16 @@ for path in tests/*; do
     *) others+=("$path") ;;
   esac
 done
+# Once more, on a device that is not the CPU: see tests/trainer/strict_device.py.
+learner=(tests/trainer/test_trainer_{learner,policy,logprobs,packing,handover}.py)
 
-# One folder, or several that are short: what pytest printed, once it has ended, in one piece.
+# One command: what it printed, once it has ended, in one piece.
 run() {
   local log code
   log=$(mktemp)
   echo "=== $1 ..."
-  # shellcheck disable=SC2086 # several paths in one word
-  .venv/bin/python -m pytest $2 $1 >"$log" 2>&1
+  # shellcheck disable=SC2086 # words of a command
+  env $1 $2 >"$log" 2>&1
   code=$?
   echo "=== $1"
   cat "$log"
@@ -27,5 +30,5 @@ run() {
   return "$code"
 }
 export -f run
-printf '%s\n' "${longest[@]}" "${others[*]}" |
+printf '%s\n' "${longest[@]/#/$pytest }" "$pytest ${others[*]}" "TEST_DEVICE=cpu:0 $pytest ${learner[*]}" |
   xargs -P 2 -I '{}' bash -c 'run "$1" "$2"' - '{}' "$*"

@@ -10,8 +10,10 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# A shell starts what runs in its background with Ctrl-C ignored, and so would be what tests send it to.
+# A shell starts what runs in its background with Ctrl-C ignored, and nohup what it starts with hanging up
+# ignored, and so would be what tests send these to.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
@@ -39,16 +41,23 @@ def digit_problems(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def vllm_server(tiny_model):
+def vllm_settings():
+    """Of servers that the tests start: on a GPU, two of them and a learner are there at once."""
+    from trainer.settings import EngineSettings
+
+    return EngineSettings(name="vllm", memory_utilization=0.15)
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tiny_model, vllm_settings):
     """A warm `vllm serve` on core 0. It starts with the tiny model; tests load the weights they need."""
     from trainer.server import VllmServer
-    from trainer.settings import EngineSettings
 
     directory = Path(tempfile.mkdtemp(prefix="vllm-"))  # a unix socket's path must be short
     try:
         with VllmServer.start(
             str(tiny_model),
-            settings=EngineSettings(name="vllm"),
+            settings=vllm_settings,
             socket=directory / "engine.sock",
             log=directory / "engine.log",
             cores=(0,),

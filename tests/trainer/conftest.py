@@ -1,5 +1,7 @@
 import pytest
 import torch
+from device_under_test import DEVICE
+from strict_device import STRICT, StrictDevice
 
 from trainer.config import RunConfig
 
@@ -11,6 +13,12 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=DEVICE == STRICT)
+def _strict_device():
+    with StrictDevice():
+        yield
 
 
 @pytest.fixture

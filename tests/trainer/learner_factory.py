@@ -1,9 +1,13 @@
-"""Groups, learners and tiny models of several architectures, and what is known of them exactly."""
+"""Groups, learners and tiny models of several architectures, and what is known of them exactly.
+
+What is taken out of a learner to look at lies on CPU, wherever the learner computes.
+"""
 
 import random
 
 import numpy as np
 import torch
+from device_under_test import DEVICE
 from trainer_factory import completion, group
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -63,7 +67,8 @@ def write_model(name, directory, tokenizer, **changes):
 def naive_logprobs(model, prompt, answer, temperature=TEMPERATURE):
     """One sequence, no padding: the full log-softmax at every position, in numpy float64."""
     with torch.no_grad():
-        logits = model(torch.tensor([[*prompt, *answer]])).logits[0].double().numpy() / temperature
+        tokens = torch.tensor([[*prompt, *answer]], device=model.device)
+        logits = model(tokens).logits[0].double().cpu().numpy() / temperature
     result = []
     for i, token in enumerate(answer):
         row = logits[len(prompt) - 1 + i]
@@ -88,9 +93,14 @@ def random_groups(model=None, seed=0, count=3, completions=4, off=0.0):
 
 
 def learner_for(config, **fields):
-    """A learner at `TEMPERATURE`."""
+    """A learner at `TEMPERATURE`, on the device under test."""
     sampling = {"temperature": TEMPERATURE, **fields.pop("sampling", {})}
-    return Learner(config(sampling=sampling, **fields), CPU)
+    return Learner(config(sampling=sampling, **fields), DEVICE)
+
+
+def on_cpu(tensors):
+    """Copies."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
 def step(learner, groups):
@@ -101,12 +111,12 @@ def step(learner, groups):
 
 def trained(learner):
     """Copies of what is trained."""
-    return {name: p.detach().clone() for name, p in learner.model.named_parameters() if p.requires_grad}
+    return on_cpu({name: p for name, p in learner.model.named_parameters() if p.requires_grad})
 
 
 def gradients(learner):
     """Copies of what was added up so far."""
-    return {n: p.grad.clone() for n, p in learner.model.named_parameters() if p.grad is not None}
+    return on_cpu({n: p.grad for n, p in learner.model.named_parameters() if p.grad is not None})
 
 
 def largest_difference(one, other):

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from device_under_test import DEVICE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learner_factory import learner_for, random_groups, step, write_model
+from learner_factory import CPU, learner_for, random_groups, step, write_model
 from safetensors.torch import load_file
 from trainer_factory import LocalEngine, run_loop, step_fields
 
@@ -12,7 +13,6 @@ from trainer.engine import checksum
 from trainer.engine.checksum import tensor_checksum, word_sum
 from trainer.handover import DeviceBuffer, SharedMemoryFile
 
-CPU = torch.device("cpu")
 STEP = 0x9E3779B97F4A7C15
 
 
@@ -27,7 +27,7 @@ def weights():
     }
 
 
-@pytest.mark.parametrize("make", [SharedMemoryFile, lambda: DeviceBuffer(CPU)], ids=["file", "buffer"])
+@pytest.mark.parametrize("make", [SharedMemoryFile, lambda: DeviceBuffer(DEVICE)], ids=["file", "buffer"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_what_was_put_last_is_held_until_it_is_closed(make, weights, dtype):
     handover = make()
@@ -42,7 +42,7 @@ def test_what_was_put_last_is_held_until_it_is_closed(make, weights, dtype):
             assert found["count"] == factor * 7
             for name in put.keys() - {"count"}:
                 assert found[name].dtype == dtype
-                assert torch.equal(found[name], put[name].to(dtype))
+                assert torch.equal(found[name].cpu(), put[name].to(dtype))
     file = handover.file()
     handover.close()
     assert not file.exists()
@@ -51,7 +51,7 @@ def test_what_was_put_last_is_held_until_it_is_closed(make, weights, dtype):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("name", ["qwen3", "gpt2", "qwen3_moe"])
 @pytest.mark.parametrize("rank", [0, 2])
-@pytest.mark.parametrize("make", [SharedMemoryFile, lambda: DeviceBuffer(CPU)], ids=["file", "buffer"])
+@pytest.mark.parametrize("make", [SharedMemoryFile, lambda: DeviceBuffer(DEVICE)], ids=["file", "buffer"])
 def test_weights_that_are_still_the_learners_own_are_held_as_they_were(
     config, tiny_model, tmp_path, make, rank, name, dtype
 ):
@@ -71,8 +71,9 @@ def test_weights_that_are_still_the_learners_own_are_held_as_they_were(
 
 
 def test_a_buffer_is_one_allocation_that_stays(weights):
-    buffer = DeviceBuffer(CPU)
+    buffer = DeviceBuffer(DEVICE)
     first = buffer.put(weights, torch.float32)
+    assert {tensor.device.type for tensor in first.values()} == {DEVICE.type}
     assert len({tensor.untyped_storage().data_ptr() for tensor in first.values()}) == 1
     assert all(tensor.data_ptr() % 64 == first["norm"].data_ptr() % 64 for tensor in first.values())
     again = buffer.put({name: tensor + 1 for name, tensor in weights.items()}, torch.float32)

@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 import torch
+from device_under_test import DEVICE
 from learner_factory import (
-    CPU,
     TEMPERATURE,
     gradients,
     largest_difference,
@@ -108,7 +108,8 @@ def test_in_bfloat16_passes_are_those_of_autocast_and_gradients_stay_near_the_ex
     plain = AutoModelForCausalLM.from_pretrained(
         digit_model, dtype=torch.float32, attn_implementation="eager"
     ).eval()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    plain.to(DEVICE)
+    with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
         rounded = naive_logprobs(plain, prompt, answer)
     found = learner.logprobs(prompt, answer)
     assert found == pytest.approx(rounded, abs=1e-4)
@@ -334,7 +335,7 @@ def test_the_gradient_is_clipped_to_its_norm_and_reported_unclipped(config, exac
     learner = learner_for(config, optim={"max_grad_norm": 1e-3})
     norm = step(learner, groups)["grad_norm"]
     moments = [
-        state["exp_avg"].double() / 0.1 for state in learner.state_dict()["optimizer"]["state"].values()
+        state["exp_avg"].cpu().double() / 0.1 for state in learner.state_dict()["optimizer"]["state"].values()
     ]
     assert norm > 1e-2
     assert sum(m.square().sum() for m in moments).sqrt().item() == pytest.approx(1e-3, rel=1e-3)
@@ -384,4 +385,4 @@ def test_a_model_with_dropout_trains_without_noise_and_keeps_its_configuration(
 @pytest.mark.parametrize("model", ["builtin:huge", "/no/such/folder", "nobody/no-such-model"])
 def test_a_model_that_cannot_be_had_is_a_configuration_error_that_names_it(config, model):
     with pytest.raises(ConfigError, match=model):
-        Learner(config(model=model), CPU)
+        Learner(config(model=model), DEVICE)

@@ -5,18 +5,20 @@ import shutil
 
 import pytest
 import torch
+from device_under_test import DEVICE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learner_factory import (
     ARCHITECTURES,
-    CPU,
     TEMPERATURE,
     gradients,
     largest_difference,
     learner_for,
+    on_cpu,
     random_groups,
     random_model,
 )
+from strict_device import STRICT
 from torch._dynamo.eval_frame import _debug_get_cache_entry_list
 from torch.nn.attention.flex_attention import flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -35,6 +37,7 @@ MODELS = {
     "gemma3_text": {**SMALL, "sliding_window": WINDOW, "query_pre_attn_scalar": 16},
     "mistral": {**SMALL, "sliding_window": WINDOW},
 }
+FLEX = ("qwen3", "llama", "mistral", "gemma2", "gemma3_text")
 
 
 def model_of(name, attention="eager", seed=0):
@@ -46,7 +49,7 @@ def model_of(name, attention="eager", seed=0):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape) * (0.2 if parameter.ndim > 1 else 0.05))
-    return model.eval()
+    return model.to(DEVICE).eval()
 
 
 def random_sequence(rng, length, prompt_tokens=1):
@@ -58,17 +61,19 @@ def random_sequence(rng, length, prompt_tokens=1):
 def scored(model, sequences, packed):
     """Logprobs and entropies of the completions, and the gradient of a sum over them."""
     model.zero_grad()
-    batch = micro_batch(sequences, 1, CPU, packed)
+    batch = micro_batch(sequences, 1, DEVICE, packed)
     logprobs, entropy = TokenLogprobs(model)(batch, TEMPERATURE)
-    (logprobs * torch.linspace(-1, 1, len(logprobs))).sum().backward()
-    gradient = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    return logprobs.detach(), entropy, gradient
+    (logprobs * torch.linspace(-1, 1, len(logprobs), device=DEVICE)).sum().backward()
+    gradient = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return logprobs.detach().cpu(), entropy.cpu(), on_cpu(gradient)
 
 
-# Transformers' fused attention leaves Gemma 2's soft cap out.
+# Transformers' fused attention leaves Gemma 2's soft cap out. Flex attention has no backward pass on CPU.
 @pytest.mark.parametrize(
     ("name", "attention"),
-    [(name, "eager") for name in MODELS] + [(name, "sdpa") for name in MODELS if name != "gemma2"],
+    [(name, "eager") for name in MODELS]
+    + [(name, "sdpa") for name in MODELS if name != "gemma2"]
+    + [(name, "flex_attention") for name in FLEX if DEVICE.type == "cuda"],
 )
 def test_packed_and_padded_agree_on_logprobs_entropies_and_gradients(config, name, attention):
     sequences = trajectories(random_groups(count=3), config())
@@ -89,7 +94,7 @@ def windowed():
 def test_no_token_sees_another_sequence(windowed, lengths, rng):
     def logprobs(of):
         with torch.no_grad():
-            return windowed(micro_batch(of, 1, CPU, packed=True), 1.0)[0].split([n - 1 for n in lengths])
+            return windowed(micro_batch(of, 1, DEVICE, packed=True), 1.0)[0].split([n - 1 for n in lengths])
 
     sequences = [random_sequence(rng, length) for length in lengths]
     changed = rng.randrange(len(lengths))
@@ -104,14 +109,15 @@ def flex_and_eager(model, sequences):
     padded by explicit attention."""
     token_logprobs = TokenLogprobs(model)
     with torch.no_grad():
-        eager, _ = token_logprobs(micro_batch(sequences, 1, CPU), 1.0)
+        eager, _ = token_logprobs(micro_batch(sequences, 1, DEVICE), 1.0)
         model.set_attn_implementation("flex_attention")
-        flex, _ = token_logprobs(micro_batch(sequences, 1, CPU, packed=True), 1.0)
-    return flex, eager
+        flex, _ = token_logprobs(micro_batch(sequences, 1, DEVICE, packed=True), 1.0)
+    return flex.cpu(), eager.cpu()
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("name", ["qwen3", "llama", "mistral", "gemma2", "gemma3_text"])
+@pytest.mark.skipif(DEVICE == STRICT, reason="the strict device cannot follow vmap")
+@pytest.mark.parametrize("name", FLEX)
 def test_flex_attention_has_the_mask_window_and_soft_cap_of_explicit_attention(config, name):
     sequences = trajectories(random_groups(count=3), config())
     with torch.compiler.set_stance("force_eager"):
@@ -190,10 +196,10 @@ def test_a_large_vocabulary_never_meets_all_tokens_at_once():
     vocabulary = 151_936
     model = AutoModelForCausalLM.from_config(
         AutoConfig.for_model("qwen3", **{**MODELS["qwen3"], "vocab_size": vocabulary})
-    ).eval()
+    ).to(DEVICE)
     sequences = [Trajectory([7] * 240, 1, [-1.0] * 239, 1.0) for _ in range(2)]
     assert 478 * vocabulary * 4 > LOGITS_BYTES  # all of them would not do
-    batch = micro_batch(sequences, 1, CPU, packed=True)
+    batch = micro_batch(sequences, 1, DEVICE, packed=True)
     with LargestTensor() as largest:
         logprobs, _ = TokenLogprobs(model)(batch, 1.0)
         logprobs.sum().backward()
@@ -214,14 +220,14 @@ def test_what_a_machine_packs_with(monkeypatch):
 def test_models_of_attention_alone_can_be_packed_in_either_precision(name, dtype):
     model = model_of(name)
     other = "eager" if name == "gemma2" else "sdpa"
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+    with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
         assert attend_packed(model, [other])
     assert model.config._attn_implementation == other
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_an_attention_that_a_machine_or_model_lacks_is_passed_over(capsys):
-    model = model_of("llama")
+    model = model_of("llama").to("cpu")
     # Flash attention is not for CPUs, and flex attention has no backward pass there.
     with torch.compiler.set_stance("force_eager"):
         assert attend_packed(model, ["flash_attention_2", "flex_attention", "sdpa"])

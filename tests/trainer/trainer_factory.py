@@ -8,11 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from device_under_test import DEVICE
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trainer.__main__ import train_to_the_end
-from trainer.config import RunFile
+from trainer.config import Resources, RunFile
 from trainer.engine.checksum import tensor_checksum
 from trainer.engine.protocol import Completion, EngineCounters, GenerationAborted
 from trainer.frontier import Prompt
@@ -150,7 +151,13 @@ class LocalEngine:
 def run_loop(directory, config, engine, meanwhile=None):
     """What `python -m trainer` does with a configuration, without its process."""
     paths = RunPaths(directory)
-    file = RunFile(sweep="s", run_name="r", run_id=config.run_id(), config=config)
+    file = RunFile(
+        sweep="s",
+        run_name="r",
+        run_id=config.run_id(),
+        config=config,
+        resources=Resources(device=str(DEVICE)),
+    )
     heartbeat = SimpleNamespace(step=0)
     with TraceWriter(paths.trace) as trace:
         loop = Loop(file, paths, trace, heartbeat, lambda: engine)

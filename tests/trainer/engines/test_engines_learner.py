@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from device_under_test import DEVICE
 from safetensors.torch import save_file
 
 from trainer.engine.checksum import tensor_checksum
@@ -10,7 +11,7 @@ from trainer.learner import Learner
 
 @pytest.fixture
 def learner(config, tiny_model):
-    return Learner(config(model=str(tiny_model)), torch.device("cpu"))
+    return Learner(config(model=str(tiny_model)), DEVICE)
 
 
 def test_checksums_are_those_of_what_the_learner_hands_over(subject, learner, tmp_path):

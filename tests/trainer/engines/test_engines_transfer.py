@@ -1,4 +1,4 @@
-"""Tensors instead of files: vLLM's own weight transfer, as far as it goes without CUDA."""
+"""Tensors instead of files: vLLM's own weight transfer, by CUDA IPC or as far as it goes without CUDA."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from device_under_test import DEVICE
 from engine_subject import PROMPT, Subject, mean_gap
 from safetensors.torch import load_file
 
@@ -19,7 +20,7 @@ from trainer.errors import EngineError
 from trainer.settings import EngineSettings
 
 HERE = Path(__file__).parent
-BACKEND = "copying"
+BACKEND = "ipc" if DEVICE.type == "cuda" else "copying"
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +30,16 @@ def patched():
 
 
 @pytest.fixture(scope="module")
-def transfer_server(tiny_model, patched):
-    """A server whose workers know the receiver of `copying_transfer`."""
-    patched.setattr(server, "WORKER_EXTENSION", "copying_transfer.CopyingWeightLoading")
-    patched.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+def transfer_server(tiny_model, vllm_settings, patched):
+    """A server that takes tensors; where it cannot map CUDA memory, by the receiver of `copying_transfer`."""
+    if BACKEND == "copying":
+        patched.setattr(server, "WORKER_EXTENSION", "copying_transfer.CopyingWeightLoading")
+        patched.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
     folder = Path(tempfile.mkdtemp(prefix="vllm-"))
     try:
         with server.VllmServer.start(
             str(tiny_model),
-            settings=EngineSettings(name="vllm"),
+            settings=vllm_settings,
             socket=folder / "engine.sock",
             log=folder / "engine.log",
             weight_transfer=BACKEND,
@@ -51,11 +53,12 @@ def transfer_server(tiny_model, patched):
 @pytest.fixture
 def connect(transfer_server, patched):
     """Engines as the learners of one run after another attach to."""
-    import copying_transfer
+    if BACKEND == "copying":
+        import copying_transfer
 
-    from trainer.engine import vllm_transfer
+        from trainer.engine import vllm_transfer
 
-    patched.setattr(vllm_transfer, "init_info_for", lambda *_: copying_transfer.CopyingInitInfo(rank=0))
+        patched.setattr(vllm_transfer, "init_info_for", lambda *_: copying_transfer.CopyingInitInfo(rank=0))
     with asyncio.Runner() as runner:
         engines = []
 
@@ -76,7 +79,7 @@ def subject(connect):
 
 
 def tensors(folder):
-    return load_file(folder / "model.safetensors")
+    return {name: tensor.to(DEVICE) for name, tensor in load_file(folder / "model.safetensors").items()}
 
 
 def load(subject, weights, version):
@@ -138,7 +141,7 @@ def test_a_tensor_that_is_not_sent_is_missed(subject, tiny_model, assert_compute
 def test_a_tensor_that_the_model_has_not_is_refused(subject, tiny_model, assert_computes_with):
     weights = tensors(tiny_model)
     with pytest.raises(EngineError, match="bogus"):
-        load(subject, {**weights, "bogus.weight": torch.zeros(4)}, 1)
+        load(subject, {**weights, "bogus.weight": torch.zeros(4, device=DEVICE)}, 1)
     load(subject, weights, 2)
     assert_computes_with(subject, tiny_model)
 
