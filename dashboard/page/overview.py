@@ -28,7 +28,7 @@ from results.report.headline import headline
 from results.report.knobs import short_name
 from results.report.notices import infeasible_notices
 from results.report.settings import settings_table
-from results.tables.arms import arm_label, arms_table
+from results.tables.arms import arms_table
 
 _ROW_PX, _MOST_ROWS = 35, 6
 _MOST_KNOBS = 6
@@ -97,21 +97,10 @@ def _notices(report: Report) -> None:
     impossible = infeasible_notices(report.experiments)
     for show_block, part in (
         (st.warning, [notice for notice in report.notices if notice not in impossible]),
-        (st.info, impossible_points(report.experiments)),
+        (st.info, impossible),
     ):
         if part:
             show_block("\n".join(f"- {escaped(notice.replace('`', ''))}" for notice in part))
-
-
-def impossible_points(experiments: pd.DataFrame) -> list[str]:
-    """`infeasible_notices`, with the seeds of a point told together: the reason is the same."""
-    runs = experiments[experiments["state"] == "infeasible"]
-    points = runs["label"].map(arm_label)
-    seeds = points.map(points.value_counts())
-    named = points.where(seeds == 1, points + " (" + seeds.astype(str) + " seeds)")
-    told = infeasible_notices(runs.assign(label=named)[~points.duplicated()])
-    # Of many only the number is told, which is one of runs.
-    return told if len(told) == points.nunique() else infeasible_notices(experiments)
 
 
 def _settings(view: View) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from results.store import records
+from results.tables.arms import arm_label, arms_named
 
 SILENT_AFTER_S = 60.0
 """A run that says it is running and has given no sign of life for so long has probably died."""
@@ -47,14 +48,22 @@ def _unfinished(experiments: pd.DataFrame) -> Iterator[str]:
     if len(done) < len(feasible):
         yield f"{len(done)} of {len(feasible)} runs have finished: this report is partial."
     for state, part in experiments[experiments["state"] != "succeeded"].groupby("state", sort=False):
-        if len(part) > _NAMED:
+        told = _points(part) if state == "infeasible" else part
+        if len(told) > _NAMED:
             yield f"{len(part)} runs are {state}; `sweepctl status` names them and says why."
             continue
-        for row in records(part):
+        for row in records(told):
             because = f": {row['reason']}" if isinstance(row["reason"], str) else ""
             at = f", step {row['steps_done']} of {row['max_steps']}" if row["steps_done"] else ""
             silence = _silence(row["heartbeat_unix"]) if state == "running" else ""
             yield f"{row['label']} is {state}{at}{because}.{silence}"
+
+
+def _points(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for the seeds of a point that cannot run: for all of them the reason is the same."""
+    point = [runs["label"].map(arm_label), runs["reason"]]
+    named = runs.groupby(point, sort=False)["label"].transform(lambda own: arms_named(own, own)[0])
+    return runs.assign(label=named).drop_duplicates(["label", "reason"])
 
 
 def lacks_steps(row: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from results.files.comparisons import OPPONENTS
 from results.report.compared import opponents, subject
 from results.report.knobs import Flat, differing_keys
 from results.store import records
+from results.tables.arms import arms_named
 
 _NAMED = 5
 """So many runs are named one by one; more are counted, with the extreme one."""
@@ -114,7 +115,8 @@ def confounded(
     against = str(part["against"].iloc[0])
     for differing, labels in list(found.items())[:_NAMED]:
         name = opponent_name(against, len(labels))
-        who = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels):,} runs"
+        named = arms_named(labels, part["label"])
+        who = ", ".join(named) if len(named) <= _NAMED else f"{len(labels):,} runs"
         verb = "differs" if len(labels) == 1 else "differ"
         yield (
             f"{who} {verb} from {name} in {', '.join(f'`{key}`' for key in differing)} at once: "
@@ -130,7 +132,8 @@ def several_modes(modes: pd.DataFrame) -> Iterator[str]:
     if several.empty:
         return
     labels = list(several["label"])
-    who = ", ".join(labels) if len(labels) <= _NAMED else f"{len(labels):,} of {len(modes):,} runs"
+    named = arms_named(labels, modes["label"])
+    who = ", ".join(named) if len(named) <= _NAMED else f"{len(labels):,} of {len(modes):,} runs"
     verb = "has" if len(labels) == 1 else "have"
     yield f"{who} {verb} more than one step-time mode, so a mean step time alone does not describe the steps."
 

@@ -5,6 +5,8 @@ have a range. Both tables are made of a sweep's other tables and need no store.
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,25 @@ _SEED = re.compile(r"[\s_-]*seed[\s_-]*\d+$")
 def arm_label(label: str) -> str:
     """A run's label or name without its seed: `Exp1-seed0` is of arm `Exp1`."""
     return _SEED.sub("", label) or label
+
+
+def arms_named(labels: Iterable[str], among: Iterable[str]) -> list[str]:
+    """Runs by name, those of an arm together: `Exp1`, `Exp2 (4 seeds)`, `Exp3 (2 of 4 seeds)`.
+
+    Args:
+        labels: of the runs.
+        among: labels of all runs that could have been meant.
+    """
+    of_arm: dict[str, list[str]] = {}
+    for label in labels:
+        of_arm.setdefault(arm_label(label), []).append(label)
+    seeds = Counter(map(arm_label, among))
+    return [
+        own[0]
+        if len(own) == 1
+        else f"{arm} ({len(own)} {'' if len(own) == seeds[arm] else f'of {seeds[arm]} '}seeds)"
+        for arm, own in of_arm.items()
+    ]
 
 
 def arms_table(experiments: pd.DataFrame) -> pd.DataFrame:

@@ -11,10 +11,8 @@ from factories.page_factory import draw_page
 from factories.sweep_factory import REFERENCE_ARMS
 from streamlit.testing.v1 import AppTest
 
-from dashboard.page.overview import impossible_points
 from results.report.build import build_report
 from results.report.headline import headline
-from results.report.notices import infeasible_notices
 from results.store import Store
 from results.tables.sweeps import sweeps_table
 
@@ -74,16 +72,6 @@ def test_points_that_cannot_run_are_no_alarm(overview):
         assert any(info.startswith("- Exp6 is infeasible: k - 1 > max_staleness") for info in infos)
         assert len(app.main.warning) == alarms
         assert not any("infeasible" in warning.value for warning in app.main.warning)
-
-
-def test_the_seeds_of_a_point_that_cannot_run_are_told_together(report):
-    point = report.experiments[report.experiments["state"] == "infeasible"]
-    seeds = pd.concat([point.assign(label=f"s0_sync16_seed{seed}") for seed in range(4)])
-    [told] = impossible_points(seeds)
-    assert told.startswith("s0_sync16 (4 seeds) is infeasible: k - 1 > max_staleness")
-    many = pd.concat([point.assign(label=f"s{number}") for number in range(20)])
-    assert impossible_points(many) == infeasible_notices(many)
-    assert impossible_points(report.experiments) == infeasible_notices(report.experiments)
 
 
 def test_below_the_verdict_stands_what_is_to_be_done_next(overview):

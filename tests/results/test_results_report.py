@@ -16,7 +16,7 @@ from results.report.build import build_report
 from results.report.chosen import compared_with
 from results.report.compared import compared_speeds
 from results.report.conclusions import conclusions
-from results.report.notices import notices
+from results.report.notices import infeasible_notices, notices
 from results.report.observations import speed_observations
 from results.report.quality import quality_observations
 from results.report.render import render_json, render_markdown, render_terminal
@@ -116,6 +116,17 @@ def test_reproduction_is_the_command_of_the_spec(tmp_path):
 
 def test_the_infeasible_arm_is_there_with_its_reason(report):
     assert any("Exp6 is infeasible: k - 1 > max_staleness" in notice for notice in report.notices)
+
+
+def test_the_seeds_of_a_point_that_cannot_run_are_told_together(report):
+    point = report.experiments[report.experiments["state"] == "infeasible"]
+    seeds = pd.concat([point.assign(label=f"s0_sync16_seed{seed}") for seed in range(4)])
+    (told,) = infeasible_notices(seeds)
+    assert told.startswith("s0_sync16 (4 seeds) is infeasible: k - 1 > max_staleness")
+    forty = pd.concat([seeds.assign(label=seeds["label"].str.replace("s0", f"s{n}")) for n in range(10)])
+    assert infeasible_notices(forty) == ["40 runs are infeasible; `sweepctl status` names them and says why."]
+    two = pd.concat([seeds, seeds.assign(reason="another")])
+    assert len(infeasible_notices(two)) == 2
 
 
 def test_bimodal_steps_are_explained(report):

@@ -122,6 +122,17 @@ class TestSpeed:
         assert said.startswith("Exp2 has more than one step-time mode")
         assert list(several_modes(modes.head(1))) == []
 
+    def test_seeds_are_told_together(self):
+        labels = [f"{arm}-seed{seed}" for arm in ("A", "B", "C") for seed in range(3)]
+        modes = pd.DataFrame({"label": labels, "modes": [1, 1, 2, 2, 2, 2, 2, 1, 2]})
+        (said,) = several_modes(modes)
+        assert said.startswith("A-seed2, B (3 seeds), C (2 of 3 seeds) have more than one step-time mode")
+        known = {f"run_{label}": {"a": 1 + ("A" in label), "b": 1 + ("A" in label)} for label in labels}
+        part = speedups(*((label, 1.5, 1.4, 1.6) for label in labels[:6]))
+        part = part.assign(other_run="run_C-seed0")
+        (said,) = confounded(part, known, ("a", "b"))
+        assert said.startswith("A (3 seeds) differ from their matched baselines in `a`, `b` at once")
+
 
 class TestQuality:
     @pytest.mark.parametrize(
