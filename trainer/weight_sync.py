@@ -1,6 +1,7 @@
 """Giving the engine the learner's weights, and proving that they arrived."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -8,7 +9,7 @@ from statistics import fmean
 import torch
 from safetensors.torch import load_file
 
-from trainer.engine.checksum import tensor_checksum
+from trainer.engine.checksum import checksums
 from trainer.engine.protocol import Completion, GenerationRequest
 from trainer.errors import EngineError
 from trainer.handover import DeviceBuffer, Handover, SharedMemoryFile
@@ -88,8 +89,10 @@ class WeightSync:
 
     def _push(self, weights: Mapping[str, torch.Tensor], version: int) -> int:
         tensors = self._handover.put(weights, self._dtype)
-        expected = {name: tensor_checksum(tensor) for name, tensor in tensors.items()}
-        loaded = self._rollouts.load_weights(self._handover.held, version)
+        with ThreadPoolExecutor(1) as meanwhile:
+            summing = meanwhile.submit(checksums, tensors)
+            loaded = self._rollouts.load_weights(self._handover.held, version)
+        expected = summing.result()
         if loaded != expected:
             wrong = sorted(
                 name for name in expected.keys() | loaded.keys() if expected.get(name) != loaded.get(name)

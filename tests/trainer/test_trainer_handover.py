@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from trainer_factory import LocalEngine, run_loop, step_fields
 
 from trainer.engine import checksum
-from trainer.engine.checksum import tensor_checksum, word_sum
+from trainer.engine.checksum import Checksums, checksums, word_sum
 from trainer.handover import DeviceBuffer, SharedMemoryFile
 
 STEP = 0x9E3779B97F4A7C15
@@ -114,10 +114,11 @@ def brute_sum(values):
     whole, tail = words[: len(values) // 8], words[len(values) // 8 :]
     total = 0
     block = checksum._BLOCK_WORDS
-    for start in range(0, max(len(whole), 1), block):
+    for start in range(0, len(whole), block):
         part = whole[start : start + block]
         total = total * STEP + sum(w * f for w, f in zip(part, factors, strict=False))
-    total = total * STEP + sum(w * f for w, f in zip(tail, factors, strict=False))
+    if tail:
+        total = total * STEP + sum(w * f for w, f in zip(tail, factors, strict=False))
     return (total + 2**63) % 2**64 - 2**63
 
 
@@ -152,8 +153,37 @@ def test_the_sum_of_words_knows_places_and_does_not_care_where_a_tensor_begins()
     assert word_sum(shifted.view(torch.uint8)) == word_sum(values.view(torch.uint8))
 
 
-def test_a_checksum_is_of_type_and_shape_too():
+@pytest.fixture(params=["host", "device"])
+def hashed_on(request, monkeypatch):
+    """Where the bytes of a tensor on CPU are summed up: by xxh3, or as on a GPU."""
+    if request.param == "device":
+        monkeypatch.setattr(checksum, "_HASHED_ON", set())
+
+
+def test_a_checksum_is_of_type_and_shape_too(hashed_on):
     values = torch.arange(6, dtype=torch.int32)
-    assert tensor_checksum(values) != tensor_checksum(values.reshape(2, 3))
-    assert tensor_checksum(values) != tensor_checksum(values.view(torch.float32))
-    assert tensor_checksum(values) == tensor_checksum(torch.stack([values, values])[1])
+    found = checksums(
+        {
+            "itself": values,
+            "shape": values.reshape(2, 3),
+            "type": values.view(torch.float32),
+            "copy": torch.stack([values, values])[1],
+        }
+    )
+    assert found["itself"] == found["copy"]
+    assert len(set(found.values())) == 3
+
+
+def test_many_tensors_are_told_apart_and_the_last_of_a_name_counts(hashed_on, weights):
+    assert checksums(weights) == checksums(weights)
+    for name in weights:
+        other = {**weights, name: weights[name] + 1}
+        found, before = checksums(other), checksums(weights)
+        assert {n for n in weights if found[n] != before[n]} == {name}
+    several = Checksums()
+    for name, tensor in weights.items():
+        assert name not in several
+        several.add(name, tensor + 1)
+        several.add(name, tensor)  # the last one counts
+        assert name in several
+    assert several.read() == several.read() == checksums(weights)

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trainer.__main__ import train_to_the_end
 from trainer.config import Resources, RunFile
-from trainer.engine.checksum import tensor_checksum
+from trainer.engine.checksum import checksums
 from trainer.engine.protocol import Completion, EngineCounters, GenerationAborted
 from trainer.frontier import Prompt
 from trainer.group import Group
@@ -115,7 +115,7 @@ class LocalEngine:
         self._model.load_state_dict(tensors, strict=False)
         self._version = version
         self.loads.append((version, tensors))
-        return {name: tensor_checksum(tensor) for name, tensor in tensors.items()}
+        return checksums(tensors)
 
     async def abort_all(self):
         self.aborted += 1

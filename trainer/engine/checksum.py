@@ -1,6 +1,7 @@
 """Weights as files, and their checksums: the same on both sides of a sync."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -14,22 +15,57 @@ _WORD = 8
 _BLOCK_WORDS = 2**21
 _BLOCK_STEP = 0x9E3779B97F4A7C15 - 2**64
 """Odd, and below 0 as int64 has it: what a block counts for is a power of it."""
+_HASHED_ON = {"cpu"}
+"""Types of devices whose bytes xxh3 can read."""
 
 
-def tensor_checksum(tensor: torch.Tensor) -> str:
-    """64 bits over dtype, shape and bytes of a tensor; the same on all devices of one type.
+class Checksums:
+    """64 bits over dtype, shape and bytes of each of many tensors; the same on all devices of one type.
 
     On CPU xxh3. A GPU would have to send all bytes there for that, which takes longer than a sync may, so it
-    sums up by itself; see `word_sum`.
+    sums up by itself (see `word_sum`), and is waited for once, when all are read.
     """
-    flat = tensor.detach().contiguous()
-    digest = xxhash.xxh3_64(f"{flat.dtype} {tuple(flat.shape)}".encode())
-    values = flat.reshape(-1).view(torch.uint8)
-    digest.update(values.numpy().data if values.device.type == "cpu" else str(word_sum(values)).encode())
-    return digest.hexdigest()
+
+    def __init__(self) -> None:
+        self._digests: dict[str, xxhash.xxh3_64] = {}
+        self._sums: dict[str, torch.Tensor] = {}
+
+    def add(self, name: str, tensor: torch.Tensor) -> None:
+        """Take a tensor in; on a GPU it must stay as it is until what runs there now has ended."""
+        flat = tensor.detach().contiguous()
+        digest = xxhash.xxh3_64(f"{flat.dtype} {tuple(flat.shape)}".encode())
+        values = flat.reshape(-1).view(torch.uint8)
+        self._sums.pop(name, None)
+        if values.device.type in _HASHED_ON:
+            digest.update(values.numpy().data)
+        else:
+            self._sums[name] = word_sum(values)
+        self._digests[name] = digest
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._digests
+
+    def read(self) -> dict[str, str]:
+        """Of all that were added, by name."""
+        if self._sums:
+            totals = list(self._sums.values())
+            if totals[0].device.type == "cuda":  # they may have been begun on another stream than this
+                torch.cuda.synchronize(totals[0].device)
+            for name, total in zip(self._sums, torch.stack(totals).tolist(), strict=True):
+                self._digests[name].update(str(total).encode())
+            self._sums = {}
+        return {name: digest.hexdigest() for name, digest in self._digests.items()}
 
 
-def word_sum(values: torch.Tensor) -> int:
+def checksums(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """By name: see `Checksums`."""
+    result = Checksums()
+    for name, tensor in tensors.items():
+        result.add(name, tensor)
+    return result.read()
+
+
+def word_sum(values: torch.Tensor) -> torch.Tensor:
     """Sum modulo 2**64 of a tensor's 64-bit words, each times an odd random number of its place.
 
     An odd factor is invertible, so that no change of a single word can go unnoticed; of several words a
@@ -37,16 +73,22 @@ def word_sum(values: torch.Tensor) -> int:
 
     Args:
         values: bytes, shape [n], on any device.
+
+    Returns:
+        An int64 on that device, shape []: a GPU is not waited for.
     """
     if values.storage_offset() % _WORD:  # words must begin at a word
         values = values.clone()
     whole = len(values) // _WORD * _WORD
-    tail = torch.nn.functional.pad(values[whole:], (0, -len(values) % _WORD))
+    blocks = list(values[:whole].view(torch.int64).split(_BLOCK_WORDS))
+    if whole < len(values):
+        tail = torch.nn.functional.pad(values[whole:], (0, _WORD - len(values) % _WORD))
+        blocks.append(tail.view(torch.int64))
     factors = _factors(values.device)
-    total = torch.zeros((), dtype=torch.int64, device=values.device)
-    for words in (*values[:whole].view(torch.int64).split(_BLOCK_WORDS), tail.view(torch.int64)):
+    total: torch.Tensor = (blocks[0] * factors[: len(blocks[0])]).sum()
+    for words in blocks[1:]:
         total = total * _BLOCK_STEP + (words * factors[: len(words)]).sum()
-    return int(total)
+    return total
 
 
 @cache

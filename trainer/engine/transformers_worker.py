@@ -21,7 +21,7 @@ from transformers import (
 from transformers.core_model_loading import revert_weight_conversion
 
 from trainer.attention import attention
-from trainer.engine.checksum import tensor_checksum, weight_files
+from trainer.engine.checksum import checksums, weight_files
 from trainer.engine.limits import require_room
 from trainer.engine.protocol import (
     UNKNOWN_VERSION,
@@ -150,11 +150,11 @@ class _Worker:
             name: tensor for part in weight_files(Path(path)) for name, tensor in load_file(part).items()
         }
         self._require_fit(path, tensors)
-        checksums = {name: tensor_checksum(tensor) for name, tensor in tensors.items()}
+        handed_over = checksums(tensors)
         self._load(tensors)
         self._version = version
         self._batch = None
-        return checksums
+        return handed_over
 
     def _load(self, tensors: dict[str, torch.Tensor]) -> None:
         if tensors.keys() <= self._model.state_dict().keys():

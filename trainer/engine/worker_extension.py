@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 
-from trainer.engine.checksum import tensor_checksum, weight_files
+from trainer.engine.checksum import Checksums, weight_files
 
 Weights = Iterable[tuple[str, torch.Tensor]]
 _HEAD = "lm_head.weight"
@@ -101,7 +101,7 @@ class _Observer:
         self._load: Callable[[Weights], set[str]] = load
         self._one_by_one = one_by_one
         self._lacking: dict[str, int] | None = None
-        self._checksums: dict[str, str] = {}
+        self._checksums = Checksums()
         self._loaded: set[str] = set()
 
     def load(self, weights: Weights) -> set[str]:
@@ -129,13 +129,13 @@ class _Observer:
         expected = {name for name, _ in self._model.named_parameters()}
         lacking = self._lacking or {}
         parts = {f"a part of {name}" for name in self._loaded if lacking.get(name, 0) > 0}
-        never = {f"what {name} brings" for name in self.names - self._checksums.keys()}
+        never = {f"what {name} brings" for name in self.names if name not in self._checksums}
         missing = sorted((expected - self._loaded) | parts | never)
-        return {"checksums": self._checksums, "missing": missing, "refused": self.refused}
+        return {"checksums": self._checksums.read(), "missing": missing, "refused": self.refused}
 
     def _with_checksums(self, weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
         for name, tensor in weights:
-            self._checksums[name] = tensor_checksum(tensor)
+            self._checksums.add(name, tensor)
             yield name, tensor
 
 

@@ -14,7 +14,7 @@ from engine_subject import PROMPT, Subject, mean_gap
 from safetensors.torch import load_file
 
 from trainer import server
-from trainer.engine.checksum import tensor_checksum
+from trainer.engine.checksum import checksums
 from trainer.engine.vllm_client import VllmEngine
 from trainer.errors import EngineError
 from trainer.settings import EngineSettings
@@ -92,7 +92,7 @@ def test_tensors_arrive_and_are_what_the_engine_computes_with(
     for version, folder in enumerate((other_model, tiny_model, other_model), start=1):
         weights = tensors(folder)
         loaded = load(subject, weights, version)
-        assert loaded == {name: tensor_checksum(tensor) for name, tensor in weights.items()}
+        assert loaded == checksums(weights)
         assert_computes_with(subject, folder)
         sampled = subject.generate([5, 6, 7])[0]
         assert (sampled.version_min, sampled.version_max) == (version, version)

@@ -7,7 +7,7 @@ import torch
 from engine_subject import PROMPT, mean_gap
 from safetensors.torch import load_file, save_file
 
-from trainer.engine.checksum import tensor_checksum
+from trainer.engine.checksum import checksums
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_after_loading_other_weights_nothing_of_the_old_ones_is_left(
 
 
 def test_checksums_are_those_of_the_file_and_change_with_a_single_number(subject, tiny_model, weights, file):
-    expected = {name: tensor_checksum(tensor) for name, tensor in weights.items()}
+    expected = checksums(weights)
     assert subject.load(tiny_model, 2) == expected
     weights["model.norm.weight"][3] += 1
     save_file(weights, file)
